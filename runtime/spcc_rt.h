@@ -17,17 +17,17 @@ extern "C" {
 
 typedef enum spcc_status {
   SPCC_OK = 0,
-  SPCC_E_NULL = 1,      /* a required pointer is NULL */
-  SPCC_E_ALIGN = 2,     /* a buffer is not aligned: 4 bytes for inputs and outputs, 64 for the rest */
-  SPCC_E_SIZE = 3,      /* a buffer is too small; inputs and outputs must fit exactly or be larger */
-  SPCC_E_DIM = 4,       /* batch, sequence or a length is negative or over its limit */
-  SPCC_E_INDEX = 5,     /* a token or type id is outside its table */
-  SPCC_E_DIGEST = 6,    /* call->model or the weights belong to another model */
-  SPCC_E_ABI = 7,       /* call->size or exec->size is of an unknown ABI */
-  SPCC_E_CPU = 8,       /* this CPU lacks what the object was compiled for */
-  SPCC_E_THREADS = 9,   /* exec->threads is 0 or exec->parallel_for is NULL */
-  SPCC_E_ALIAS = 10,    /* the workspace or an output overlaps another buffer */
-  SPCC_E_MEMORY = 11,   /* runtime helpers only: out of memory or threads */
+  SPCC_E_NULL = 1,    /* a required pointer is NULL */
+  SPCC_E_ALIGN = 2,   /* a buffer is not aligned: 4 bytes for inputs and outputs, 64 for the rest */
+  SPCC_E_SIZE = 3,    /* a buffer is too small; inputs and outputs must fit exactly or be larger */
+  SPCC_E_DIM = 4,     /* batch, sequence or a length is negative or over its limit */
+  SPCC_E_INDEX = 5,   /* a token or type id is outside its table */
+  SPCC_E_DIGEST = 6,  /* call->model or the weights belong to another model */
+  SPCC_E_ABI = 7,     /* call->size or exec->size is of an unknown ABI */
+  SPCC_E_CPU = 8,     /* this CPU lacks what the object was compiled for */
+  SPCC_E_THREADS = 9, /* exec->threads is 0 or exec->parallel_for is NULL */
+  SPCC_E_ALIAS = 10,  /* the workspace or an output overlaps another buffer */
+  SPCC_E_MEMORY = 11, /* runtime helpers only: out of memory or threads */
   SPCC_STATUS_COUNT
 } spcc_status;
 
@@ -73,11 +73,11 @@ typedef struct spcc_call {
   void *const *out;        /* in the order of spcc_info.outputs */
   void *const *state;      /* reserved: NULL */
   const size_t *in_bytes, *out_bytes;
-  const void *weights;     /* NULL: the embedded ones */
+  const void *weights; /* NULL: the embedded ones */
   size_t weights_bytes;
-  void *workspace;         /* <name>_workspace(batch, sequence, threads) bytes, aligned to 64 */
+  void *workspace; /* <name>_workspace(batch, sequence, threads) bytes, aligned to 64 */
   size_t workspace_bytes;
-  const spcc_exec *exec;   /* NULL: this thread alone */
+  const spcc_exec *exec; /* NULL: this thread alone */
 } spcc_call;
 
 /* Element types. */
@@ -88,7 +88,7 @@ enum { SPCC_DIM_BATCH = -1, SPCC_DIM_SEQUENCE = -2 };
 typedef struct spcc_tensor {
   const char *name;
   uint32_t dtype, rank;
-  int64_t dim[4];    /* with call->lengths, [BATCH, SEQUENCE, ...] stands for [sum of lengths, ...] */
+  int64_t dim[4]; /* with call->lengths, [BATCH, SEQUENCE, ...] stands for [sum of lengths, ...] */
   uint32_t optional; /* inputs: 1 when NULL is accepted */
   int32_t absent;    /* the value that every element then has */
 } spcc_tensor;
