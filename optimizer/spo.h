@@ -1,0 +1,101 @@
+/* libspo: sparsifiers. Needs nothing of the compiler.
+ *
+ * A weight is [rows, cols] row-major, rows being outputs and cols inputs, as in torch.nn.Linear.
+ * Every method decides which weights to keep; the counts are exact, ties are broken by index, and
+ * the result never depends on threads or on the machine. Functions return a status, describe it in
+ * an spo_error (may be NULL), never print and never exit; after an error nothing has been written
+ * to the weights or the mask. */
+#ifndef SPO_H
+#define SPO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum spo_status {
+  SPO_OK = 0,
+  SPO_E_NONFINITE = 1, /* a weight or score is NaN or infinite */
+  SPO_E_SHAPE = 2,     /* the pattern does not tile the tensor, or the tensor is too large */
+  SPO_E_PATTERN = 3,   /* a pattern out of its limits */
+  SPO_E_SPARSITY = 4,  /* outside 0 … 1, or not the one that the pattern implies */
+  SPO_E_MEMORY = 5     /* no memory for scores */
+} spo_status;
+
+typedef struct spo_error {
+  char text[256]; /* names the tensor, the cause and what to do */
+} spo_error;
+
+/* ---- patterns ---- */
+typedef enum spo_kind { SPO_DENSE, SPO_UNSTRUCTURED, SPO_BLOCK, SPO_NM } spo_kind;
+
+/* dense, unstructured, RxC (blocks of R outputs by C inputs, kept or dropped whole), N:M (keep N of
+ * M consecutive inputs) and N:MxR (the same choice shared by R outputs). All numbers 1 … 256. */
+typedef struct spo_pattern {
+  spo_kind kind;
+  uint32_t rows, cols; /* BLOCK: R and C; NM: rows is R */
+  uint32_t n, m;       /* NM */
+} spo_pattern;
+
+enum { SPO_PATTERN_TEXT = 32 };
+
+/* Reads a spelling; false when it is none. */
+bool spo_pattern_parse(const char *text, spo_pattern *out);
+/* Writes the spelling into text[SPO_PATTERN_TEXT] and returns it. */
+char *spo_pattern_print(const spo_pattern *p, char *text);
+/* True for the patterns that fix the sparsity themselves: 0 for dense, 1 - N/M for N:M. */
+bool spo_pattern_implies(const spo_pattern *p, double *sparsity);
+
+/* ---- what to reach ---- */
+/* For `sparsity`, with a pattern that implies it. */
+#define SPO_IMPLIED (-1.0)
+
+typedef struct spo_goal {
+  spo_pattern pattern;
+  double sparsity; /* share of the units (elements or blocks) to drop, 0 … 1; or SPO_IMPLIED */
+} spo_goal;
+
+typedef struct spo_report {
+  uint64_t total, kept; /* elements, and those that the mask keeps */
+  uint64_t nonzero;     /* elements that are not zero: kept ones may have been zero before */
+} spo_report;
+
+/* Of `units` units, those to keep at `sparsity`: units - floor(sparsity * units + 1e-6). */
+uint64_t spo_keep_count(uint64_t units, double sparsity);
+
+/* ---- building blocks of the methods ---- */
+/* Marks in keep[count] (0 or 1) the `k` largest keys, the lower index first among equals; k at
+ * most count. The bits of a non-negative IEEE number are such a key. */
+void spo_select(const uint64_t *key, size_t count, size_t k, unsigned char *keep);
+
+/* The best mask of the goal for |score| [rows, cols]: mask[rows * cols], 1 to keep. Blocks and rows
+ * that share a choice are ranked by their L2 norm. `name` is for messages. */
+spo_status spo_project(const spo_goal *goal, const char *name, const float *score, size_t rows,
+                       size_t cols, unsigned char *mask, spo_error *error);
+
+/* ---- methods ---- */
+typedef struct spo_layer {
+  const char *name;
+  float *w;            /* [rows, cols] */
+  unsigned char *mask; /* [rows * cols], written: 1 where kept */
+  size_t rows, cols;
+} spo_layer;
+
+/* A method that needs the weights alone: sets dropped ones to +0 and fills mask and report. */
+typedef spo_status spo_prune(const spo_goal *goal, spo_layer *layer, spo_report *report,
+                             spo_error *error);
+
+/* One-shot magnitude: keeps the weights, or blocks, of largest L2 norm. */
+spo_prune spo_magnitude;
+
+typedef struct spo_method {
+  const char *name;
+  spo_prune *prune;
+  const char *doc;
+} spo_method;
+
+/* The methods, ended by a row with name NULL. */
+extern const spo_method spo_methods[];
+/* NULL when there is no such method. */
+const spo_method *spo_method_find(const char *name);
+
+#endif
