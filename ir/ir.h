@@ -15,7 +15,7 @@
 #include "support/sha256.h"
 
 enum ir_op {
-#define OP(name, lo, hi, shape, attrs, doc) OP_##name,
+#define OP(name, lo, hi, shape, operands, attrs, doc) OP_##name,
 #include "ir/ops.def"
 #undef OP
   OP_COUNT
@@ -41,6 +41,17 @@ enum ir_kernel {
 
 enum ir_dtype { IR_F32, IR_I32 };
 enum { IR_MAX_RANK = 8, IR_MAX_IN = 8 };
+/* Limits of graphs and of their text; ir_verify and ir_parse refuse what is over them. */
+enum {
+  IR_MAX_VALUES = 65536,
+  IR_MAX_NAME = 1024,    /* bytes */
+  IR_MAX_PARTS = 250,    /* of one linear */
+  IR_MAX_INLINE = 64,    /* elements of a constant that stands in the text itself */
+  IR_MAX_LINE = 1 << 20, /* bytes of a line */
+  IR_MAX_TEXT = 16 << 20 /* bytes */
+};
+#define IR_MAX_DIM INT32_MAX
+#define IR_MAX_ELEMENTS ((size_t)1 << 40)
 /* Symbolic dimensions are negative: batch, sequence, computed tokens of all sequences. */
 enum { DIM_B = -1, DIM_S = -2, DIM_N = -3 };
 
@@ -56,6 +67,7 @@ typedef struct ir_tensor {
   size_t count; /* elements */
   sha256 hash;  /* of the bytes of data; valid when hashed */
   bool hashed;
+  bool finite; /* known to hold no NaN and no infinity (ir_verify looks once) */
 } ir_tensor;
 
 typedef uint32_t ir_id;
@@ -72,10 +84,13 @@ typedef struct ir_range {
 } ir_range;
 
 /* One part of a linear's weight. Parts are cut in order: a part takes, within its rows and columns,
- * every unit of its pattern (RxC block, aligned inside the part's rows and columns; single element
- * otherwise) that still holds at least `fill` non-zeros untaken by earlier parts; kernel dense
- * takes all elements. The last part has fill 1 and takes the rest, so the parts have disjoint
- * supports and sum to the weight exactly. */
+ * every unit of its pattern that still holds at least `fill` non-zeros untaken by earlier parts. A
+ * unit is an RxC block, or R rows x m inputs for N:MxR, aligned to the part's first row and column
+ * and cut off at its last ones (several ranges of rows count as one list of rows); a single element
+ * for unstructured. A unit of N:M is taken only when its untaken non-zeros lie in at most n of the
+ * m inputs. A taken unit takes its zeros along; kernel dense takes every untaken element. The last
+ * part has fill 1 and takes the rest, so the parts have disjoint supports and sum to the weight
+ * exactly. */
 typedef struct ir_part {
   ir_range *rows; /* sorted, disjoint */
   uint32_t row_ranges;
@@ -97,19 +112,19 @@ typedef struct ir_value {
   ir_type type;
   src_loc loc;
   /* IR_INPUT */
-  bool optional;         /* may be absent in a call; then every element is `absent` */
-  int32_t absent;        /* i32 inputs only */
+  bool optional;  /* may be absent in a call; then every element is `absent` */
+  int32_t absent; /* i32 inputs only */
   /* IR_CONST */
   ir_tensor *tensor;
   /* IR_OP */
   enum ir_op op;
-  uint32_t nin;          /* operands given; trailing absent ones are not counted */
-  ir_id in[IR_MAX_IN];   /* IR_NONE: absent */
+  uint32_t nin;        /* operands given; trailing absent ones are not counted */
+  ir_id in[IR_MAX_IN]; /* IR_NONE: absent */
   ir_attr_value attr[ATTR_COUNT];
-  ir_part *parts;        /* linear, after partition */
+  ir_part *parts; /* linear, after partition */
   uint32_t part_count;
   /* Written by plan. */
-  uint32_t slot;         /* IR_NO_SLOT: lives in the caller's memory, or nowhere */
+  uint32_t slot; /* IR_NO_SLOT: lives in the caller's memory, or nowhere */
 } ir_value;
 
 #define IR_NO_SLOT UINT32_MAX
@@ -141,7 +156,8 @@ typedef struct ir_graph {
 typedef struct ir_op_info {
   const char *name;
   uint32_t in_min, in_max;
-  const char *attrs; /* names of the attributes, separated by blanks */
+  const char *operands; /* their names, as in ops.def */
+  const char *attrs;    /* names of the attributes, separated by blanks */
   const char *doc;
 } ir_op_info;
 typedef struct ir_attr_info {
@@ -150,12 +166,23 @@ typedef struct ir_attr_info {
   double init;
   const char *doc;
 } ir_attr_info;
+/* One operand of an op, read from the column of ops.def. */
+typedef struct ir_operand_info {
+  char name[12];
+  bool constant, optional, mask;
+} ir_operand_info;
 extern const ir_op_info ir_ops[OP_COUNT];
 extern const ir_attr_info ir_attrs[ATTR_COUNT];
 extern const char *const ir_kernel_names[KERNEL_COUNT];
-/* OP_COUNT when there is no such op; ATTR_COUNT likewise. */
+extern const char *const ir_kernel_patterns[KERNEL_COUNT]; /* separated by blanks */
+/* Operand `i` of an op; i < in_max. */
+ir_operand_info ir_operand(enum ir_op op, uint32_t i);
+/* True when the kernel's row lists the pattern. */
+bool ir_kernel_serves(enum ir_kernel kernel, const pattern *p);
+/* OP_COUNT when there is no such op; ATTR_COUNT and KERNEL_COUNT likewise. */
 enum ir_op ir_op_find(const char *name);
 enum ir_attr ir_attr_find(const char *name);
+enum ir_kernel ir_kernel_find(const char *name);
 bool ir_op_has_attr(enum ir_op op, enum ir_attr attr);
 /* Spelling of a value of an enumerated kind; NULL when out of range. */
 const char *ir_enum_name(enum ir_attr_kind kind, int64_t value);
@@ -163,9 +190,11 @@ const char *ir_enum_name(enum ir_attr_kind kind, int64_t value);
 bool ir_enum_find(enum ir_attr_kind kind, const char *text, int64_t *value);
 
 /* ---- building ---- */
+/* An empty graph with max_batch 1 and max_sequence 512. */
 ir_graph *ir_graph_new(arena *a, const char *name);
 /* The functions below return the new value's id. Attributes start at their defaults, the type of
- * an op is inferred (verify reports what does not fit). Names are copied. */
+ * an op is inferred (verify reports what does not fit; after setting attributes, call ir_infer).
+ * Names are copied. Adding a value invalidates pointers to values. */
 ir_id ir_add_input(ir_graph *g, const char *name, ir_type type);
 /* `data` has the product of the dims as elements and must outlive the graph. */
 ir_id ir_add_const(ir_graph *g, const char *name, ir_type type, const float *data);
@@ -174,6 +203,11 @@ void ir_add_output(ir_graph *g, const char *name, ir_id value);
 /* Infers the type of the op value `id` from its operands and attributes; false, with an error in
  * `d` (may be NULL) at the value's loc, when they do not fit. */
 bool ir_infer(ir_graph *g, ir_id id, diag *d);
+/* heads, kv_heads and head_size of a scores, context or attention op with the zeros replaced. */
+typedef struct ir_heads {
+  int64_t heads, kv_heads, size;
+} ir_heads;
+ir_heads ir_heads_of(const ir_graph *g, const ir_value *v);
 /* A name that no input or op (constant: no constant) has yet: base, base.1, base.2 … */
 const char *ir_fresh_name(ir_graph *g, const char *base, bool constant);
 
@@ -201,7 +235,11 @@ void ir_cleanup(ir_graph *g);
 bool ir_type_equal(const ir_type *a, const ir_type *b);
 /* "f32[N,768]"; text in the arena. */
 char *ir_type_print(arena *a, const ir_type *t);
+/* False when `text` spells no type. Dimensions may be out of range: 0 … INT64_MAX. */
 bool ir_type_parse(const char *text, ir_type *out);
+/* Number of elements; false when a dim is symbolic or not 1 … IR_MAX_DIM, or when there are more
+ * than IR_MAX_ELEMENTS. */
+bool ir_type_elements(const ir_type *t, size_t *out);
 ir_type ir_type_make(enum ir_dtype dtype, uint32_t rank, const int64_t *dim);
 static inline ir_type ir_type2(int64_t d0, int64_t d1) {
   return (ir_type){.dtype = IR_F32, .rank = 2, .dim = {d0, d1}};
@@ -227,6 +265,10 @@ ir_graph *ir_parse(arena *a, diag *d, const char *file, const char *text, size_t
                    ir_resolve *resolve, void *context);
 
 /* ---- parts ---- */
+/* Takes a part's share of the weight `w`, [rows, cols] row-major: sets owner[rows*cols] to `mark`
+ * (not 0) where it is 0 and the part takes the element. */
+void ir_part_take(const ir_part *p, const float *w, uint32_t rows, uint32_t cols,
+                  unsigned char *owner, unsigned char mark);
 /* Marks which elements part `index` of linear `v` takes: support[M*K] bytes, 1 where taken.
  * Runs over the parts before it too. */
 void ir_part_support(const ir_graph *g, const ir_value *v, uint32_t index, unsigned char *support);
