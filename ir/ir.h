@@ -15,7 +15,7 @@
 #include "support/sha256.h"
 
 enum ir_op {
-#define OP(name, lo, hi, shape, operands, attrs, doc) OP_##name,
+#define OP(name, lo, hi, rule, operands, types, attrs, doc) OP_##name,
 #include "ir/ops.def"
 #undef OP
   OP_COUNT
@@ -157,6 +157,7 @@ typedef struct ir_op_info {
   const char *name;
   uint32_t in_min, in_max;
   const char *operands; /* their names, as in ops.def */
+  const char *types;    /* as in ops.def */
   const char *attrs;    /* names of the attributes, separated by blanks */
   const char *doc;
 } ir_op_info;
