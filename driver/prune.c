@@ -1,0 +1,263 @@
+/* spcc prune: sparsifies the linears of a Hugging Face folder into a new folder.
+ *
+ * Everything is read, checked and pruned before the first byte is written. Kept weights keep their
+ * bits, in their own element type; all other tensors and files are copied byte for byte. */
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "driver/driver.h"
+#include "driver/targets.h"
+#include "frontend/frontend.h"
+#include "optimizer/spo.h"
+#include "support/checked.h"
+
+enum { COPIED_MAX = 256 << 20 /* bytes of one file that is copied */ };
+
+typedef struct pruner {
+  driver *dr;
+  const char *path, *out; /* model.yaml, and the new folder */
+  const model_source *model;
+  const spo_method *method;
+  spo_goal goal;
+  const char *pattern; /* as text */
+  st_write_tensor *tensors;
+  size_t tensor_count;
+  uint64_t total, kept;
+} pruner;
+
+/* ---- the command line ---- */
+
+static int read_pattern(pruner *p) {
+  p->pattern = flag_text(p->dr, F_PATTERN, "unstructured");
+  if (!spo_pattern_parse(p->pattern, &p->goal.pattern) || p->goal.pattern.kind == SPO_DENSE)
+    return usage_error(p->dr,
+                       "'%s' is no pattern to prune to; use unstructured, RxC such as 4x1 or N:M "
+                       "such as 2:4",
+                       p->pattern);
+  return EXIT_OK;
+}
+
+static int read_goal(pruner *p) {
+  double implied;
+  int code = read_pattern(p);
+  if (code != EXIT_OK) return code;
+  bool given = flag_given(p->dr, F_SPARSITY);
+  p->goal.sparsity = flag_number(p->dr, F_SPARSITY, SPO_IMPLIED);
+  if (!spo_pattern_implies(&p->goal.pattern, &implied))
+    return given ? EXIT_OK
+                 : usage_error(p->dr, "pattern %s needs --sparsity, such as --sparsity=0.9",
+                               p->pattern);
+  if (given && p->goal.sparsity != implied)
+    return usage_error(p->dr, "pattern %s fixes the sparsity at %g; leave --sparsity=%g out",
+                       p->pattern, implied, p->goal.sparsity);
+  return EXIT_OK;
+}
+
+static int read_command(pruner *p) {
+  p->path = p->dr->operands[0];
+  p->out = flag_text(p->dr, F_PRUNE_OUT, NULL);
+  p->method = spo_method_find(flag_text(p->dr, F_METHOD, "magnitude"));
+  if (!p->out) return usage_error(p->dr, "name the new folder with -o");
+  return read_goal(p);
+}
+
+/* ---- reading and pruning ---- */
+
+static bool read_model(pruner *p) {
+  driver *dr = p->dr;
+  p->model = model_read(dr->arena, dr->diag, p->path, &(model_overrides){0});
+  if (!p->model) return false;
+  if (!p->model->folder || !p->model->weights)
+    return diag_error(dr->diag, loc_file(p->path), E_CONFIG,
+                      "prune works on models that name a Hugging Face folder, such as "
+                      "model: {huggingface: ./minilm}");
+  if (path_same_file(p->out, p->model->folder))
+    return diag_error(dr->diag, loc_file(p->out), E_SAME,
+                      "this is the folder of the model itself; write to another one");
+  return true;
+}
+
+/* All tensors as they are, to be written again. */
+static bool read_tensors(pruner *p) {
+  driver *dr = p->dr;
+  st_set *set = p->model->weights;
+  p->tensor_count = st_count(set);
+  p->tensors = arena_array(dr->arena, st_write_tensor, p->tensor_count);
+  for (size_t i = 0; i < p->tensor_count; i++) {
+    const st_tensor *t = st_at(set, i);
+    st_write_tensor *w = &p->tensors[i];
+    *w = (st_write_tensor){.name = t->name, .dtype = t->dtype, .rank = t->rank};
+    memcpy(w->dim, t->dim, sizeof w->dim);
+    w->size = (size_t)(t->end - t->begin);
+    w->data = st_read_raw(set, dr->diag, dr->arena, t);
+    if (!w->data && w->size) return false;
+  }
+  return true;
+}
+
+static enum err error_of(spo_status status) {
+  switch (status) {
+  case SPO_E_NONFINITE:
+    return E_NONFINITE;
+  case SPO_E_SHAPE:
+  case SPO_E_PATTERN:
+    return E_PATTERN;
+  case SPO_E_SPARSITY:
+    return E_SPARSITY;
+  case SPO_E_MEMORY:
+    return E_MEMORY;
+  case SPO_OK:
+    break;
+  }
+  return E_INTERNAL;
+}
+
+/* A copy of the tensor's bytes with zeros where the mask has them. */
+static const void *masked(driver *dr, const st_write_tensor *t, const unsigned char *mask,
+                          size_t count) {
+  unsigned char *data = arena_alloc(dr->arena, t->size, 64);
+  size_t width = t->size / count;
+  memcpy(data, t->data, t->size);
+  for (size_t i = 0; i < count; i++)
+    if (!mask[i]) memset(data + i * width, 0, width);
+  return data;
+}
+
+static void report_line(const pruner *p, const spo_layer *layer, const spo_report *r) {
+  verbose(p->dr, "%-56s %6zu x %-6zu kept %10llu of %-10llu sparsity %.4f", layer->name,
+          layer->rows, layer->cols, (unsigned long long)r->kept, (unsigned long long)r->total,
+          1 - (double)r->kept / (double)r->total);
+}
+
+static bool prune_tensor(pruner *p, st_tensor *t, st_write_tensor *w) {
+  driver *dr = p->dr;
+  const float *data = st_read_f32(p->model->weights, dr->diag, dr->arena, t);
+  if (!data) return false;
+  size_t rows = (size_t)t->dim[0], cols = (size_t)t->dim[1], count = rows * cols;
+  spo_layer layer = {.name = t->name, .rows = rows, .cols = cols};
+  layer.w = arena_array(dr->arena, float, count);
+  layer.mask = arena_array(dr->arena, unsigned char, count);
+  memcpy(layer.w, data, count * sizeof *data);
+  spo_report report;
+  spo_error error;
+  spo_status status = p->method->prune(&p->goal, &layer, &report, &error);
+  if (status != SPO_OK)
+    return diag_error(dr->diag, loc_file(st_shard_name(p->model->weights, t->shard)),
+                      error_of(status), "%s", error.text);
+  w->data = masked(dr, w, layer.mask, count);
+  p->total += report.total;
+  p->kept += report.kept;
+  report_line(p, &layer, &report);
+  return true;
+}
+
+/* The tensor of the name; names of model->linears are always there. */
+static size_t tensor_index(const pruner *p, const char *name) {
+  size_t i = 0;
+  while (strcmp(p->tensors[i].name, name) != 0)
+    i++;
+  return i;
+}
+
+static int prune_chosen(pruner *p) {
+  const model_source *m = p->model;
+  bool *chosen = arena_array(p->dr->arena, bool, m->linear_count);
+  int code = targets_choose(p->dr, p->path, m->linears, m->linear_count, chosen);
+  if (code != EXIT_OK) return code;
+  for (uint32_t i = 0; i < m->linear_count; i++) {
+    if (!chosen[i]) continue;
+    progress(p->dr, i + 1, m->linear_count, "%s", m->linears[i]);
+    size_t at = tensor_index(p, m->linears[i]);
+    prune_tensor(p, st_at(m->weights, at), &p->tensors[at]);
+  }
+  progress(p->dr, 0, 0, "done");
+  return diag_exit_code(p->dr->diag);
+}
+
+/* ---- writing ---- */
+
+static bool ends_with(const char *name, const char *suffix) {
+  size_t n = strlen(name), s = strlen(suffix);
+  return n >= s && strcmp(name + n - s, suffix) == 0;
+}
+
+/* Configuration and tokenizer; an index of shards no longer fits the new weights. */
+static bool is_copied(const char *dir, const char *name, arena *a) {
+  struct stat st;
+  if (name[0] == '.' || ends_with(name, ".index.json")) return false;
+  if (!ends_with(name, ".json") && !ends_with(name, ".txt")) return false;
+  return stat(path_join(a, dir, name), &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool copy_file(const pruner *p, const char *name) {
+  driver *dr = p->dr;
+  bytes content;
+  return file_read(dr->arena, dr->diag, p->model->folder, name, COPIED_MAX, &content) &&
+         out_write_file(dr->arena, dr->diag, path_join(dr->arena, p->out, name), content.data,
+                        content.size);
+}
+
+static bool copy_files(const pruner *p) {
+  DIR *dir = opendir(p->model->folder);
+  bool ok = dir != NULL;
+  if (!dir)
+    return diag_error(p->dr->diag, loc_file(p->model->folder), E_OPEN, "cannot list the folder: %s",
+                      strerror(errno));
+  for (const struct dirent *entry; ok && (entry = readdir(dir));)
+    if (is_copied(p->model->folder, entry->d_name, p->dr->arena)) ok = copy_file(p, entry->d_name);
+  closedir(dir);
+  return ok;
+}
+
+/* The names of the graph's inputs or outputs as a YAML list. */
+static const char *name_list(const pruner *p, bool inputs) {
+  const ir_graph *g = p->model->graph;
+  const char *text = "";
+  uint32_t count = inputs ? g->count : g->output_count;
+  for (uint32_t i = 0; i < count; i++) {
+    if (inputs && g->values[i].kind != IR_INPUT) continue;
+    const char *name = inputs ? g->values[i].name : g->outputs[i].name;
+    text = arena_printf(p->dr->arena, "%s%s%s", text, *text ? ", " : "", name);
+  }
+  return text;
+}
+
+static bool write_yaml(const pruner *p) {
+  arena *a = p->dr->arena;
+  const ir_graph *g = p->model->graph;
+  const char *text = arena_printf(
+      a,
+      "spcc: 1\n# Pruned by spcc: method %s, pattern %s, %llu of %llu weights kept.\n"
+      "name: %s\nmodel: {huggingface: .}\ninputs: [%s]\noutputs: [%s]\nmax_batch: %lld\n"
+      "max_sequence: %lld\n",
+      p->method->name, p->pattern, (unsigned long long)p->kept, (unsigned long long)p->total,
+      p->model->name, name_list(p, true), name_list(p, false), (long long)g->max_batch,
+      (long long)g->max_sequence);
+  return out_write_file(a, p->dr->diag, path_join(a, p->out, "model.yaml"), text, strlen(text));
+}
+
+static bool write_folder(const pruner *p) {
+  driver *dr = p->dr;
+  progress(dr, 1, 1, "writing %s", p->out);
+  bool ok = dir_make(dr->diag, p->out) && copy_files(p) &&
+            st_write(dr->arena, dr->diag, path_join(dr->arena, p->out, "model.safetensors"),
+                     p->tensors, p->tensor_count, "pt") &&
+            write_yaml(p);
+  progress(dr, 0, 0, "done");
+  return ok;
+}
+
+int cmd_prune(driver *dr) {
+  pruner p = {.dr = dr};
+  int code = read_command(&p);
+  if (code != EXIT_OK) return code;
+  if (!read_model(&p) || !read_tensors(&p)) return EXIT_REJECTED;
+  code = prune_chosen(&p);
+  if (code != EXIT_OK || !st_close(p.model->weights, dr->diag)) return code;
+  if (!write_folder(&p)) return EXIT_REJECTED;
+  verbose(dr, "%llu of %llu weights kept, sparsity %.4f", (unsigned long long)p.kept,
+          (unsigned long long)p.total, p.total ? 1 - (double)p.kept / (double)p.total : 0.0);
+  return EXIT_OK;
+}

@@ -1,0 +1,14 @@
+/* --targets and --ignore: which of the named weights a command works on. */
+#ifndef SPCC_DRIVER_TARGETS_H
+#define SPCC_DRIVER_TARGETS_H
+
+#include "driver/driver.h"
+
+/* Marks in chosen[count] the names that --targets lists (all without it) and --ignore does not.
+ * An item is a weight's name, with or without ".weight", or `re:` and a POSIX extended regular
+ * expression that matches anywhere in the name; commas outside brackets separate items. An item
+ * that matches nothing is an error of the model `file`. Returns the exit code. */
+int targets_choose(driver *dr, const char *file, const char *const *names, size_t count,
+                   bool *chosen);
+
+#endif
