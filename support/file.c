@@ -1,10 +1,12 @@
 /* Reading: regular files alone, by pread, checked for changes. */
 #include "support/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -156,13 +158,34 @@ bool file_read(arena *a, diag *d, const char *dir, const char *name, size_t max,
     return false;
   }
   unsigned char *data = arena_alloc(a, size + 1, 1);
-  bool read = file_read_at(f, d, 0, data, size);
-  if (!read) {
-    close(f->fd);
-    return false;
-  }
   *out = (bytes){data, size};
-  return file_close(f, d);
+  bool good = file_read_at(f, d, 0, data, size);
+  return good ? file_close(f, d) : (close(f->fd), false);
+}
+
+static int by_bytes(const void *x, const void *y) {
+  return strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
+bool dir_list(arena *a, diag *d, const char *path, const char ***names, size_t *count) {
+  DIR *folder = opendir(path);
+  if (!folder)
+    return diag_error(d, loc_file(path), E_OPEN, "cannot open this folder: %s", strerror(errno));
+  size_t n = 0, room = 0;
+  const char **list = NULL;
+  for (struct dirent *e; (e = readdir(folder));) {
+    if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+    if (n == room) {
+      room = room ? 2 * room : 64;
+      list = arena_grow(a, list, n, room, sizeof *list, _Alignof(const char *));
+    }
+    list[n++] = arena_strdup(a, e->d_name);
+  }
+  closedir(folder);
+  if (n) qsort(list, n, sizeof *list, by_bytes);
+  *names = list;
+  *count = n;
+  return true;
 }
 
 char *path_dir(arena *a, const char *path) {

@@ -36,6 +36,9 @@ bool file_close(file *f, diag *d);
 /* Reads a whole file of at most `max` bytes (E_LIMIT). A zero byte follows the data. */
 bool file_read(arena *a, diag *d, const char *dir, const char *name, size_t max, bytes *out);
 
+/* The names in a folder, sorted by bytes, without "." and "..". E_OPEN. */
+bool dir_list(arena *a, diag *d, const char *path, const char ***names, size_t *count);
+
 /* The folder part of `path` ("." when it has none). */
 char *path_dir(arena *a, const char *path);
 /* dir/name, or name alone when it is absolute or dir is NULL. */
