@@ -1,0 +1,350 @@
+/* dead: removes what reaches no output and what is zero.
+ *
+ * The unit of work is a bridge: a linear that makes channels, the ops that pass each channel on by
+ * itself, and the linear that reads them. A channel is dead when its row of the first weight is
+ * zero (its value is then a constant that moves into the bias behind it) or its column of the last
+ * weight is zero (nobody looks). Neurons of a feed-forward layer and channels of V in attention are
+ * such channels.
+ *
+ * Dead channels are cleared in both weights, and removed where that keeps the pattern of the
+ * rest: in whole heads, and in whole blocks of outputs or inputs, so that 4x1 blocks stay
+ * aligned. */
+#include "passes/passes.h"
+#include "passes/rewrite.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_LINKS = 8 };
+
+typedef struct bridge {
+  ir_id first;           /* linear, weight [M, K] */
+  ir_id last;            /* linear, weight [L, M] */
+  ir_id link[MAX_LINKS]; /* the ops between them, the one next to `last` first */
+  uint32_t links;
+  size_t heads; /* 0: no attention */
+  ir_id q, k;   /* with heads: the linears that make q and k */
+} bridge;
+
+/* The channels of a bridge; arrays have M elements. */
+typedef struct channels {
+  size_t count;
+  bool *row_zero, *col_zero; /* in the first and in the last weight */
+  bool *dead;
+  size_t *kept; /* the channels that stay */
+  size_t kept_count;
+} channels;
+
+/* ---- finding bridges ---- */
+
+static bool is_pointwise(const ir_value *v) {
+  return ir_is_op(v, OP_gelu) || ir_is_op(v, OP_relu) || ir_is_op(v, OP_tanh);
+}
+
+/* True for a linear whose channels pass through nothing but its activation. */
+static bool makes_channels(const ir_graph *g, ir_id id) {
+  return is_linear(g, id) && operand(g, id, LINEAR_RESIDUAL) == IR_NONE &&
+         operand(g, id, LINEAR_GAMMA) == IR_NONE;
+}
+
+/* linear -> gelu, relu, tanh -> linear, with no other use of anything between. */
+static bool find_neurons(const ir_graph *g, ir_id last, bridge *b) {
+  ir_id user = last, id = operand(g, last, LINEAR_X);
+  *b = (bridge){.last = last};
+  while (is_pointwise(ir_at(g, id))) {
+    if (b->links == MAX_LINKS || sole_user(g, id) != user) return false;
+    b->link[b->links++] = user = id;
+    id = operand(g, id, 0);
+  }
+  b->first = id;
+  return makes_channels(g, id) && sole_user(g, id) == user;
+}
+
+/* Notes context, softmax and scores, or attention, as links; false when something else uses one. */
+static bool find_links(const ir_graph *g, bridge *b) {
+  ir_id user = b->last, id = operand(g, user, LINEAR_X);
+  static const enum ir_op chain[] = {OP_context, OP_softmax, OP_scores};
+  bool fused = ir_is_op(ir_at(g, id), OP_attention);
+  for (uint32_t i = 0; i < (fused ? 1 : 3); i++) {
+    if (!fused && !ir_is_op(ir_at(g, id), chain[i])) return false;
+    if (sole_user(g, id) != user) return false;
+    b->link[b->links++] = user = id;
+    id = operand(g, id, 0);
+  }
+  return true;
+}
+
+/* Plain attention: as many keys as queries, each in an operand of its own. A causal mask with
+ * holes leaves tokens that see no key, whose context is 0 instead of V's constant. */
+static bool is_plain_attention(const ir_value *v) {
+  int64_t kv_heads = v->attr[A_kv_heads].i;
+  return (kv_heads == 0 || kv_heads == v->attr[A_heads].i) && !v->attr[A_causal].i &&
+         v->attr[A_q_at].i == 0 && v->attr[A_k_at].i == 0 && v->attr[A_v_at].i == 0;
+}
+
+static bool same_heads(const ir_graph *g, ir_id scores, ir_id context) {
+  ir_heads s = ir_heads_of(g, ir_at(g, scores)), c = ir_heads_of(g, ir_at(g, context));
+  return s.heads == c.heads && s.size == c.size;
+}
+
+/* q, k, v linears -> scores -> softmax -> context (or attention) -> linear. */
+static bool find_heads(const ir_graph *g, ir_id last, bridge *b) {
+  ir_id top, bottom;
+  *b = (bridge){.last = last};
+  if (!find_links(g, b)) return false;
+  top = b->link[0];
+  bottom = b->link[b->links - 1];
+  if (!is_plain_attention(ir_at(g, top)) || !is_plain_attention(ir_at(g, bottom))) return false;
+  if (!same_heads(g, bottom, top)) return false;
+  b->heads = (size_t)ir_at(g, top)->attr[A_heads].i;
+  b->q = operand(g, bottom, 0);
+  b->k = operand(g, bottom, 1);
+  b->first = operand(g, top, top == bottom ? 2 : 1);
+  const ir_id parts[] = {b->q, b->k, b->first}, users[] = {bottom, bottom, top};
+  for (int i = 0; i < 3; i++) {
+    if (!is_plain_linear(g, parts[i]) || sole_user(g, parts[i]) != users[i]) return false;
+    if (linear_rows(g, parts[i]) != linear_cols(g, last)) return false;
+  }
+  return true; /* every channel belongs to a head: last reads heads * head_size of them */
+}
+
+/* ---- looking at the channels ---- */
+
+static void find_zero_rows(const float *w, size_t rows, size_t cols, bool *zero) {
+  for (size_t r = 0; r < rows; r++) {
+    size_t c = 0;
+    while (c < cols && w[r * cols + c] == 0.0f)
+      c++;
+    zero[r] = c == cols;
+  }
+}
+
+static void find_zero_cols(const float *w, size_t rows, size_t cols, bool *zero) {
+  memset(zero, true, cols);
+  for (size_t r = 0; r < rows; r++)
+    for (size_t c = 0; c < cols; c++)
+      zero[c] = zero[c] && w[r * cols + c] == 0.0f;
+}
+
+static const float *weight(const ir_graph *g, ir_id linear) {
+  return const_data(g, operand(g, linear, LINEAR_W));
+}
+
+static bool find_dead(const ir_graph *g, const bridge *b, channels *ch) {
+  size_t m = linear_rows(g, b->first);
+  bool any = false;
+  ch->count = m;
+  ch->row_zero = arena_array(g->arena, bool, m);
+  ch->col_zero = arena_array(g->arena, bool, m);
+  ch->dead = arena_array(g->arena, bool, m);
+  ch->kept = arena_array(g->arena, size_t, m);
+  find_zero_rows(weight(g, b->first), m, linear_cols(g, b->first), ch->row_zero);
+  find_zero_cols(weight(g, b->last), linear_rows(g, b->last), m, ch->col_zero);
+  for (size_t i = 0; i < m; i++)
+    any |= ch->dead[i] = ch->row_zero[i] || ch->col_zero[i];
+  return any;
+}
+
+/* The pattern that a linear's weight is in, as outputs and inputs of one aligned unit. */
+static void pattern_unit(const ir_graph *g, ir_id linear, size_t *rows, size_t *cols) {
+  classify_result r;
+  classify(weight(g, linear), linear_rows(g, linear), linear_cols(g, linear), &r);
+  *rows = *cols = 1;
+  if (r.best.kind == PATTERN_BLOCK || r.best.kind == PATTERN_NM) *rows = r.best.rows;
+  if (r.best.kind == PATTERN_BLOCK) *cols = r.best.cols;
+  if (r.best.kind == PATTERN_NM) *cols = r.best.m;
+}
+
+/* How many channels can only be removed together; 0: none can. Units are powers of two. */
+static size_t removal_unit(const ir_graph *g, const bridge *b, size_t m) {
+  const ir_id makers[] = {b->first, b->q, b->k};
+  size_t unit, other, rows, head;
+  pattern_unit(g, b->last, &other, &unit);
+  for (int i = 0; i < (b->heads ? 3 : 1); i++) {
+    pattern_unit(g, makers[i], &rows, &other);
+    if (rows > unit) unit = rows;
+  }
+  if (!b->heads) return unit;
+  head = m / b->heads;
+  return head % unit == 0 ? head : 0;
+}
+
+/* Lists the channels that stay: all but whole dead units, and at least the first unit. */
+static void choose_kept(channels *ch, size_t unit) {
+  size_t step = unit ? unit : ch->count;
+  for (size_t at = 0; at < ch->count; at += step) {
+    size_t end = at + step < ch->count ? at + step : ch->count, alive = 0;
+    for (size_t i = at; i < end; i++)
+      alive += !ch->dead[i];
+    bool last_chance = ch->kept_count == 0 && end == ch->count;
+    if (alive == 0 && !last_chance) continue;
+    for (size_t i = at; i < end; i++)
+      ch->kept[ch->kept_count++] = i;
+  }
+}
+
+/* True when the rewrite would change a weight. */
+static bool is_news(const channels *ch) {
+  if (ch->kept_count < ch->count) return true;
+  for (size_t i = 0; i < ch->count; i++)
+    if (ch->dead[i] && !(ch->row_zero[i] && ch->col_zero[i])) return true;
+  return false;
+}
+
+/* ---- the constant that a dead channel leaves ---- */
+
+static double gelu(double x, bool tanh_form) {
+  const double pi = 3.14159265358979323846;
+  if (!tanh_form) return 0.5 * x * (1.0 + erf(x / sqrt(2.0)));
+  return 0.5 * x * (1.0 + tanh(sqrt(2.0 / pi) * (x + 0.044715 * x * x * x)));
+}
+
+static double activate(enum ir_act act, double x) {
+  if (act == ACT_GELU) return gelu(x, false);
+  if (act == ACT_GELU_TANH) return gelu(x, true);
+  if (act == ACT_RELU) return x > 0.0 ? x : 0.0;
+  return act == ACT_TANH ? tanh(x) : x;
+}
+
+/* One op of a bridge on one number. The rows of a softmax sum to 1, so attention hands a constant
+ * channel of V through unchanged. */
+static double pass_through(const ir_value *v, double x) {
+  if (v->op == OP_gelu) return gelu(x, v->attr[A_form].i == FORM_TANH);
+  if (v->op == OP_relu) return activate(ACT_RELU, x);
+  return v->op == OP_tanh ? tanh(x) : x;
+}
+
+/* What channel `i` is for every token when its row of the first weight is zero. */
+static double constant_of(const ir_graph *g, const bridge *b, size_t i) {
+  const float *bias = const_data(g, operand(g, b->first, LINEAR_BIAS));
+  double x = bias ? (double)bias[i] : 0.0;
+  x = activate((enum ir_act)ir_at(g, b->first)->attr[A_act].i, x);
+  for (uint32_t k = b->links; k > 0; k--)
+    x = pass_through(ir_at(g, b->link[k - 1]), x);
+  return x;
+}
+
+/* The last linear's bias with the constants of the dead channels; *bias is NULL when that is
+ * nothing. False when a number gets out of hand. */
+static bool move_constants(const ir_graph *g, const bridge *b, const channels *ch, float **bias) {
+  const float *w = weight(g, b->last);
+  const float *old = const_data(g, operand(g, b->last, LINEAR_BIAS));
+  size_t rows = linear_rows(g, b->last), m = ch->count;
+  double *sum = arena_array(g->arena, double, rows);
+  bool moved = false;
+  *bias = NULL;
+  for (size_t i = 0; i < m; i++) {
+    double x = ch->dead[i] && !ch->col_zero[i] ? constant_of(g, b, i) : 0.0;
+    if (x == 0.0) continue;
+    moved = true;
+    for (size_t r = 0; r < rows; r++)
+      sum[r] += x * (double)w[r * m + i];
+  }
+  if (!moved) return true;
+  *bias = arena_array(g->arena, float, rows);
+  for (size_t r = 0; r < rows; r++)
+    if (!store_f32(sum[r] + (old ? (double)old[r] : 0.0), *bias + r)) return false;
+  return true;
+}
+
+/* ---- the rewrite ---- */
+
+/* Keeps the rows `kept` of a linear's weight and bias, the dead ones as zeros (dead NULL: none). */
+static void slice_rows(ir_graph *g, ir_id linear, const channels *ch, const bool *dead) {
+  size_t k = linear_cols(g, linear);
+  const float *w = weight(g, linear), *bias = const_data(g, operand(g, linear, LINEAR_BIAS));
+  float *to = arena_calloc(g->arena, ch->kept_count * k, sizeof *to, _Alignof(float));
+  float *bias_to = arena_array(g->arena, float, ch->kept_count);
+  for (size_t i = 0; i < ch->kept_count; i++) {
+    size_t from = ch->kept[i];
+    if (dead && dead[from]) continue;
+    memcpy(to + i * k, w + from * k, k * sizeof *to);
+    if (bias) bias_to[i] = bias[from];
+  }
+  revise_const(g, linear, LINEAR_W, ir_type2((int64_t)ch->kept_count, (int64_t)k), to);
+  if (bias) revise_bias(g, linear, bias_to);
+}
+
+/* Keeps the columns `kept` of a linear's weight, the dead ones as zeros. */
+static void slice_cols(ir_graph *g, ir_id linear, const channels *ch) {
+  size_t rows = linear_rows(g, linear), m = ch->count, n = ch->kept_count;
+  const float *w = weight(g, linear);
+  float *to = arena_calloc(g->arena, rows * n, sizeof *to, _Alignof(float));
+  for (size_t r = 0; r < rows; r++)
+    for (size_t i = 0; i < n; i++) {
+      size_t from = ch->kept[i];
+      if (!ch->dead[from]) to[r * n + i] = w[r * m + from];
+    }
+  revise_const(g, linear, LINEAR_W, ir_type2((int64_t)rows, (int64_t)n), to);
+}
+
+static void set_heads(ir_graph *g, const bridge *b, size_t heads) {
+  for (uint32_t i = 0; i < b->links; i++) {
+    ir_value *v = ir_at(g, b->link[i]);
+    if (v->op == OP_softmax) continue;
+    v->attr[A_heads].i = (int64_t)heads;
+    if (v->attr[A_kv_heads].i) v->attr[A_kv_heads].i = (int64_t)heads;
+  }
+}
+
+/* The values of a changed bridge mean something else, and have other types; the verifier reports
+ * a type that no longer fits. */
+static void refresh(ir_graph *g, const bridge *b, bool fewer_heads) {
+  const ir_id makers[] = {b->first, b->q, b->k};
+  for (int i = 0; i < (fewer_heads ? 3 : 1); i++) {
+    ir_infer(g, makers[i], NULL);
+    rename_value(g, makers[i], "live");
+  }
+  for (uint32_t i = b->links; i > 0; i--) {
+    ir_infer(g, b->link[i - 1], NULL);
+    rename_value(g, b->link[i - 1], "live");
+  }
+}
+
+static void rewrite(ir_graph *g, const bridge *b, const channels *ch) {
+  bool fewer_heads = b->heads && ch->kept_count < ch->count;
+  slice_rows(g, b->first, ch, ch->dead);
+  slice_cols(g, b->last, ch);
+  if (fewer_heads) {
+    slice_rows(g, b->q, ch, NULL);
+    slice_rows(g, b->k, ch, NULL);
+    set_heads(g, b, ch->kept_count / (ch->count / b->heads));
+  }
+  refresh(g, b, fewer_heads);
+}
+
+static void remark(const ir_graph *g, const pass_context *c, const bridge *b, const channels *ch) {
+  const ir_value *w = ir_at(g, operand(g, b->first, LINEAR_W));
+  size_t removed = ch->count - ch->kept_count, unit = b->heads ? ch->count / b->heads : 1;
+  if (c->remarks && removed)
+    diag_remark(c->diag, w->loc, "%s: %zu of %zu %s are zero and were removed", w->name,
+                removed / unit, ch->count / unit, b->heads ? "heads" : "neurons");
+}
+
+/* Clears and removes the dead channels of one bridge; true when that changed something. */
+static bool shrink(ir_graph *g, const pass_context *c, const bridge *b) {
+  channels ch = {0};
+  float *bias;
+  if (!find_dead(g, b, &ch)) return false;
+  choose_kept(&ch, removal_unit(g, b, ch.count));
+  if (!is_news(&ch) || !move_constants(g, b, &ch, &bias)) return false;
+  if (bias) revise_bias(g, b->last, bias);
+  remark(g, c, b, &ch);
+  rewrite(g, b, &ch);
+  return true;
+}
+
+bool pass_dead(ir_graph *g, pass_context *c) {
+  bool changed = true;
+  ir_cleanup(g);
+  while (changed) { /* ends: every change leaves fewer channels or fewer non-zeros */
+    changed = false;
+    for (ir_id id = 0; id < g->count; id++) {
+      bridge b;
+      if (!is_linear(g, id)) continue;
+      if (find_neurons(g, id, &b) || find_heads(g, id, &b)) changed |= shrink(g, c, &b);
+    }
+  }
+  ir_cleanup(g);
+  return true;
+}
