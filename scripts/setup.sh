@@ -41,7 +41,7 @@ python_packages() {
     if cmp -s "$file" "$stamp"; then continue; fi
     [ -x .venv/bin/pip ] || python3 -m venv .venv
     say "installing Python packages of $file into .venv"
-    .venv/bin/pip install --quiet --disable-pip-version-check --no-input -r "$file" </dev/null
+    .venv/bin/pip install -qq --disable-pip-version-check --no-input -r "$file" </dev/null
     cp "$file" "$stamp"
   done
 }

@@ -1,0 +1,109 @@
+#!/bin/sh
+# All tests, as continuous integration runs them: installs what is missing, builds with gcc and with
+# clang and sanitizers, warnings being errors, and ends at the first stage that fails.
+#   SPCC_FUZZ_SECONDS   seconds for each fuzz target (default 60 with CI=true, else 10)
+set -eu
+cd "$(dirname "$0")/.."
+exec </dev/null
+
+jobs=$(nproc)
+builds=build-test
+if [ "${CI:-}" = true ]; then fuzz_seconds=60; else fuzz_seconds=10; fi
+fuzz_seconds=${SPCC_FUZZ_SECONDS:-$fuzz_seconds}
+start=$(date +%s)
+
+# stage NAME COMMAND...: announces and runs; a failure ends the script.
+stage() {
+  name=$1
+  shift
+  now=$(($(date +%s) - start))
+  printf '\n== %d:%02d %s\n' $((now / 60)) $((now % 60)) "$name"
+  if ! "$@"; then
+    printf '\n== FAILED: %s\n' "$name"
+    exit 1
+  fi
+}
+
+# build NAME TARGET... -- CMAKE OPTIONS...
+build() {
+  folder=$builds/$1
+  shift
+  targets=
+  while [ "$1" != -- ]; do
+    targets="$targets $1"
+    shift
+  done
+  shift
+  cmake -S . -B "$folder" -G Ninja -DSPCC_WERROR=ON "$@" >"$folder.log" 2>&1 ||
+    { cat "$folder.log"; return 1; }
+  # Target names have no blanks.
+  cmake --build "$folder" --target $targets -- --quiet
+}
+
+tests() {
+  ctest --test-dir "$builds/$1" --output-on-failure -j"$jobs" ${2:+-L "$2"}
+}
+
+# One fuzz target from its corpus; what it finds on the way is dropped, a crash is kept and shown.
+fuzz_one() {
+  name=$(basename "$1")
+  found=$(mktemp -d)
+  if "$1" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+    -artifact_prefix="$builds/crash-$name-" "$found" "tests/fuzz/corpus/${name#fuzz_}" \
+    >"$builds/$name.log" 2>&1; then
+    printf '%s: %s\n' "$name" "$(grep -E '^stat::number_of_executed_units' "$builds/$name.log")"
+    rm -rf "$found"
+  else
+    tail -n 60 "$builds/$name.log"
+    printf '%s failed; its input is in %s/crash-%s-*\n' "$name" "$builds" "$name"
+    rm -rf "$found"
+    return 1
+  fi
+}
+
+# Two targets at a time.
+fuzz() {
+  failed=0
+  set -- $(find "$builds/clang/tests/fuzz" -maxdepth 1 -name 'fuzz_*' -type f -perm -u+x | sort)
+  [ $# -gt 0 ] || { echo "no fuzz targets were built"; return 1; }
+  while [ $# -gt 0 ]; do
+    fuzz_one "$1" &
+    first=$!
+    shift
+    if [ $# -gt 0 ]; then
+      fuzz_one "$1" || failed=1
+      shift
+    fi
+    wait "$first" || failed=1
+  done
+  return "$failed"
+}
+
+torch() {
+  .venv/bin/python tests/diff/torch_check.py --spcc "$builds/gcc/spcc" --random 10
+}
+
+tokenizer() {
+  .venv/bin/python tests/text/compare_hf.py --driver "$builds/gcc/tests/text/tokenize_lines" \
+    --vocab tests/text/vocab.txt --count 20000
+}
+
+export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS=print_stacktrace=1
+mkdir -p "$builds"
+
+stage "what is missing" sh scripts/setup.sh test
+stage "layout: layers, sizes, format" sh -c \
+  'sh scripts/check_layers.sh && sh scripts/check_size.sh && sh scripts/check_format.sh'
+stage "build with gcc" build gcc all -- -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo
+stage "build with clang, ASan and UBSan" build clang all -- -DCMAKE_C_COMPILER=clang-19 \
+  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSPCC_SANITIZE=address,undefined -DSPCC_FUZZ=ON
+stage "tests, gcc" tests gcc
+stage "tests, clang with ASan and UBSan" tests clang
+stage "build with clang and TSan" build tsan all -- -DCMAKE_C_COMPILER=clang-19 \
+  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSPCC_SANITIZE=thread
+stage "tests with threads, TSan" tests tsan threads
+stage "fuzzing, $fuzz_seconds s each" fuzz
+stage "against PyTorch" torch
+stage "tokenizer against Hugging Face" tokenizer
+stage "all tests passed" true
