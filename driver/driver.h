@@ -33,8 +33,16 @@ enum flag {
 typedef struct flag_use {
   enum flag flag;
   const char *text; /* the value's text; "" for a SWITCH */
-  double number;    /* the value of an INT, NUMBER or BYTES (all exact in a double) */
+  double number;    /* the value of an INT, NUMBER or BYTES (integers are exact: below 2^53) */
 } flag_use;
+
+/* The stages of a compilation, for progress and -ftime-report. */
+enum { MAX_STAGES = 64 };
+typedef struct stage_log {
+  unsigned planned, begun; /* stages; planned 0: unknown */
+  const char *name[MAX_STAGES];
+  double start[MAX_STAGES]; /* seconds */
+} stage_log;
 
 typedef struct driver {
   arena *arena;
@@ -44,8 +52,32 @@ typedef struct driver {
   size_t operand_count;
   flag_use *uses; /* in the order of the command line */
   size_t use_count;
-  bool progress; /* standard error is a terminal */
+  bool progress;           /* standard error is a terminal */
+  struct pending *pending; /* outputs that are being written, see output.h */
+  stage_log stages;
 } driver;
+
+/* ---- the tables ---- */
+enum flag_kind { FLAG_SWITCH, FLAG_TEXT, FLAG_INT, FLAG_NUMBER, FLAG_BYTES, FLAG_CHOICE };
+
+typedef struct flag_info {
+  const char *spelling;
+  enum flag_kind kind;
+  const char *value; /* what stands for it in the help; a CHOICE's words, separated by | */
+  double lo, hi;     /* INT and NUMBER */
+  uint32_t commands; /* bit c: known to command c */
+  const char *doc;
+} flag_info;
+extern const flag_info flag_table[FLAG_COUNT];
+
+typedef struct command_info {
+  const char *name;
+  size_t operands_min, operands_max;
+  const char *operands; /* in the usage line */
+  const char *doc;
+  int (*run)(driver *dr);
+} command_info;
+extern const command_info command_table[CMD_COUNT];
 
 /* ---- flags ---- */
 /* Reads argv into dr (arena set, the rest zero). False after a usage error, which is printed. */
@@ -57,22 +89,34 @@ int64_t flag_int(const driver *dr, enum flag f, int64_t otherwise);
 double flag_number(const driver *dr, enum flag f, double otherwise);
 /* Steps through the values of a repeatable flag: begin with *at = 0; NULL after the last. */
 const char *flag_next(const driver *dr, enum flag f, size_t *at);
-/* The same with every value cut at commas. */
-const char *const *flag_list(const driver *dr, enum flag f, size_t *count);
+/* The same with every value cut at commas; empty words are dropped. */
+const char **flag_list(const driver *dr, enum flag f, size_t *count);
+
+/* ---- help ---- */
 /* Prints the help of dr->command on standard output. */
-void flags_help(const driver *dr);
+void help_print(const driver *dr);
 
 /* ---- messages ---- */
 /* Prints "spcc: error: …" and where to find help; returns EXIT_USAGE. */
 int usage_error(const driver *dr, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Shows "[step/steps] …" on standard error when that is a terminal, in place of the last such
- * line; steps 0 removes it. */
+/* Shows a passing line on standard error when that is a terminal, in place of the last one; ""
+ * removes it. */
+void status_line(const driver *dr, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same with "[step/steps] " before it; steps 0 removes the line. */
 void progress(const driver *dr, unsigned step, unsigned steps, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* A line on standard error with -v, nothing otherwise. */
 void verbose(const driver *dr, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The candidate that `text` may be a misspelling of, or NULL. */
-const char *did_you_mean(const char *text, const char *const *candidates, size_t count);
+
+/* ---- stages ---- */
+/* Forgets the stages so far; `count` more are to come (0: unknown). */
+void stages_plan(driver *dr, unsigned count);
+/* A stage begins, and the one before it ends. */
+void stage_begin(driver *dr, const char *name);
+/* The last stage ends: prints the times on standard error with -ftime-report. */
+void stages_end(driver *dr);
+/* Seconds since some moment. */
+double seconds_now(void);
 
 /* ---- subcommands ---- */
 /* Each returns the exit code; errors that it leaves in dr->diag raise it to theirs. */

@@ -1,0 +1,133 @@
+#include "driver/model.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "driver/output.h"
+
+enum { IR_TEXT_MAX = 16 << 20 };
+/* Constants up to this size stand in the IR text itself. */
+enum { INLINE_ELEMENTS = 64 };
+
+/* ---- IR text ---- */
+
+static bool is_ir_path(const char *path) {
+  size_t n = strlen(path);
+  return n > 3 && !strcmp(path + n - 3, ".ir");
+}
+
+static char *constants_path(arena *a, const char *ir_path) {
+  return path_with_suffix(a, ir_path, (const char *const[]){".ir", NULL}, ".safetensors");
+}
+
+typedef struct resolver {
+  driver *dr;
+  st_set *set; /* NULL: no such file */
+} resolver;
+
+static bool resolve(void *context, const char *name, const ir_type *type, const float **data) {
+  resolver *r = context;
+  st_tensor *t = r->set ? st_find(r->set, name) : NULL;
+  if (!t || t->rank != type->rank || memcmp(t->dim, type->dim, t->rank * sizeof t->dim[0]) != 0)
+    return false;
+  *data = st_read_f32(r->set, r->dr->diag, r->dr->arena, t);
+  return *data != NULL;
+}
+
+static model_source *read_ir(driver *dr, const char *path) {
+  bytes text;
+  if (!file_read(dr->arena, dr->diag, NULL, path, IR_TEXT_MAX, &text)) return NULL;
+  resolver r = {.dr = dr};
+  char *weights = constants_path(dr->arena, path);
+  if (access(weights, F_OK) == 0 && !(r.set = st_open(dr->arena, dr->diag, NULL, weights)))
+    return NULL;
+  ir_graph *g =
+      ir_parse(dr->arena, dr->diag, path, (const char *)text.data, text.size, resolve, &r);
+  if (!g || !ir_verify(g, dr->diag, "parse")) return NULL;
+  model_source *m = arena_new_one(dr->arena, model_source);
+  *m = (model_source){.graph = g, .name = g->name, .weights = r.set};
+  return m;
+}
+
+bool constants_write(driver *dr, const ir_graph *g, const char *path) {
+  st_write_tensor *list = arena_array(dr->arena, st_write_tensor, g->count + 1);
+  size_t count = 0;
+  for (ir_id i = 0; i < g->count; i++) {
+    const ir_value *v = ir_at(g, i);
+    if (v->kind != IR_CONST || v->tensor->count <= INLINE_ELEMENTS) continue;
+    st_write_tensor *t = &list[count++];
+    *t = (st_write_tensor){.name = v->name,
+                           .dtype = "F32",
+                           .rank = v->type.rank,
+                           .data = v->tensor->data,
+                           .size = v->tensor->count * sizeof(float)};
+    memcpy(t->dim, v->type.dim, sizeof t->dim);
+  }
+  return count == 0 ||
+         st_write(dr->arena, dr->diag, constants_path(dr->arena, path), list, count, NULL);
+}
+
+model_source *source_read(driver *dr, const char *path, const model_overrides *o) {
+  return is_ir_path(path) ? read_ir(dr, path) : model_read(dr->arena, dr->diag, path, o);
+}
+
+bool source_close(driver *dr, model_source *m) {
+  st_set *set = m->weights;
+  m->weights = NULL;
+  return !set || st_close(set, dr->diag);
+}
+
+/* ---- passes and code ---- */
+
+typedef struct pass_watch {
+  driver *dr;
+  const char *next; /* rest of the list of passes: the one that runs now, and those after it */
+  pass_observer *observe;
+  void *context;
+} pass_watch;
+
+/* The passes that will run: those of --passes, or of the table at this -O. */
+static const char *pass_list(driver *dr, const build_options *o) {
+  if (o->passes) return o->passes;
+  if (o->codegen.generic) return o->pass.opt_level > 0 ? "fold,dead" : "";
+  const char *list = "";
+  for (const pass *p = pipeline; p->name; p++)
+    if (o->pass.opt_level >= p->min_opt)
+      list = arena_printf(dr->arena, "%s%s%s", list, *list ? "," : "", p->name);
+  return list;
+}
+
+unsigned build_stages(driver *dr, const build_options *o) {
+  const char *list = pass_list(dr, o);
+  unsigned n = *list != 0;
+  for (; *list; list++)
+    n += *list == ',';
+  return n;
+}
+
+/* Called after each pass; begins the stage of the next. */
+static bool after_pass(void *context, const char *name, const ir_graph *g) {
+  pass_watch *w = context;
+  if (w->observe && !w->observe(w->context, name, g)) return false;
+  size_t length = strcspn(w->next, ",");
+  if (length) stage_begin(w->dr, arena_strndup(w->dr->arena, w->next, length));
+  w->next += length + (w->next[length] == ',');
+  return true;
+}
+
+bool build_passes(driver *dr, ir_graph *g, const build_options *o, pass_observer *observe,
+                  void *context) {
+  pass_context c = {
+      .arena = dr->arena, .diag = dr->diag, .options = &o->pass, .remarks = o->remarks};
+  const char *list = pass_list(dr, o);
+  pass_watch w = {.dr = dr, .next = list, .observe = observe, .context = context};
+  if (!o->passes && !o->codegen.generic) return pipeline_run(g, &c, after_pass, &w);
+  return pipeline_run_list(g, &c, list, after_pass, &w);
+}
+
+bool build_code(driver *dr, ir_graph *g, const build_options *o, enum codegen_emit emit,
+                pass_observer *observe, void *context, codegen_result *out) {
+  if (!build_passes(dr, g, o, observe, context)) return false;
+  stage_begin(dr, "code");
+  return codegen(g, &o->codegen, emit, dr->arena, dr->diag, out);
+}

@@ -1,0 +1,42 @@
+/* From a path to a compiled model: what compile, verify and bench share. */
+#ifndef SPCC_DRIVER_MODEL_H
+#define SPCC_DRIVER_MODEL_H
+
+#include "codegen/codegen.h"
+#include "driver/driver.h"
+#include "frontend/frontend.h"
+#include "passes/passes.h"
+
+typedef struct build_options {
+  model_overrides overrides;
+  pass_options pass;
+  codegen_options codegen;
+  const char *passes; /* --passes; NULL: the pipeline */
+  bool remarks;
+} build_options;
+
+/* The options that the flags ask for. False after an error. */
+bool build_options_read(driver *dr, build_options *o);
+
+/* Reads model.yaml, or IR text (a name in .ir, constants from the .safetensors beside it), where
+ * only graph and name are set. NULL after errors. */
+model_source *source_read(driver *dr, const char *path, const model_overrides *o);
+
+/* Closes the files that it was read from; false when one changed meanwhile. */
+bool source_close(driver *dr, model_source *m);
+
+/* The number of stages of build_passes. */
+unsigned build_stages(driver *dr, const build_options *o);
+/* Runs the passes that the options ask for, a stage each. `observe` (may be NULL) sees the graph
+ * after each. */
+bool build_passes(driver *dr, ir_graph *g, const build_options *o, pass_observer *observe,
+                  void *context);
+/* build_passes, then code. */
+bool build_code(driver *dr, ir_graph *g, const build_options *o, enum codegen_emit emit,
+                pass_observer *observe, void *context, codegen_result *out);
+
+/* Writes the constants that ir_print names by hash to the .safetensors beside the IR text `path`,
+ * where source_read looks for them. */
+bool constants_write(driver *dr, const ir_graph *g, const char *path);
+
+#endif
