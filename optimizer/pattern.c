@@ -27,7 +27,7 @@ static bool parse_nm(const char *p, uint32_t n, spo_pattern *out) {
   if (!read_number(&p, &r.m) || n > r.m) return false;
   if (*p == 'x') {
     p++;
-    if (!read_number(&p, &r.rows)) return false;
+    if (!read_number(&p, &r.rows) || r.rows == 1) return false; /* N:Mx1 is spelled N:M */
   }
   if (*p) return false;
   *out = r;
