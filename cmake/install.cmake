@@ -2,11 +2,13 @@
 include(CMakePackageConfigHelpers)
 
 set_target_properties(spcc_rt PROPERTIES EXPORT_NAME rt)
-foreach(library spcc_rt spo)
+set_target_properties(spcc_text PROPERTIES EXPORT_NAME text)
+foreach(library spcc_rt spcc_text spo)
   target_include_directories(${library} INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 endforeach()
-install(TARGETS spcc spcc_rt spo EXPORT spcc-targets)
-install(FILES runtime/spcc_rt.h optimizer/spo.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS spcc spcc_rt spcc_text spo EXPORT spcc-targets)
+install(FILES runtime/spcc_rt.h text/spcc_wordpiece.h optimizer/spo.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/spcc)
 install(EXPORT spcc-targets NAMESPACE spcc:: DESTINATION ${package_dir})
@@ -14,7 +16,8 @@ configure_package_config_file(cmake/spcc-config.cmake.in spcc-config.cmake
                               INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(spcc-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/spcc-config.cmake
-              ${CMAKE_CURRENT_BINARY_DIR}/spcc-config-version.cmake DESTINATION ${package_dir})
+              ${CMAKE_CURRENT_BINARY_DIR}/spcc-config-version.cmake
+              cmake/spcc-add-model.cmake DESTINATION ${package_dir})
 
 # From the folder of spcc.pc back to the prefix, so that an installed tree may be moved.
 file(RELATIVE_PATH pc_to_prefix /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)

@@ -2,7 +2,7 @@
 #ifndef SPCC_TEXT_VOCAB_H
 #define SPCC_TEXT_VOCAB_H
 
-#include "text/wordpiece.h"
+#include "text/spcc_wordpiece.h"
 
 typedef struct vocab {
   char *text;      /* all tokens, a zero byte after each */

@@ -1,4 +1,4 @@
-#include "text/wordpiece.h"
+#include "text/spcc_wordpiece.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -228,6 +228,7 @@ spcc_wordpiece_status spcc_wordpiece_encode(const spcc_wordpiece *tokenizer, con
   if (tokenizer == NULL || (text == NULL && size > 0) || ids == NULL || count == NULL)
     return SPCC_WORDPIECE_E_NULL;
   if (capacity < 2) return SPCC_WORDPIECE_E_SIZE;
+  if (text == NULL) text = "";
   encoder e = {.tokenizer = tokenizer, .ids = ids, .capacity = capacity - 1};
   void *block;
   if (!encoder_init(&e, &block)) return SPCC_WORDPIECE_E_MEMORY;

@@ -2,7 +2,7 @@
 #ifndef SPCC_TEXT_WORDS_H
 #define SPCC_TEXT_WORDS_H
 
-#include "text/wordpiece.h"
+#include "text/spcc_wordpiece.h"
 
 /* Takes a word of `count` >= 1 code points. */
 typedef void word_sink(void *context, const int32_t *word, size_t count);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "text/wordpiece.h"
+#include "text/spcc_wordpiece.h"
 
 /* Ids:               0      1      2      3      4  5   6    7    8  9  10 */
 #define SPECIAL "[PAD]\n[UNK]\n[CLS]\n[SEP]\n"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/wordpiece.h"
+#include "text/spcc_wordpiece.h"
 
 enum { MAX_IDS = 512, MIN_LINES = 500 };
 

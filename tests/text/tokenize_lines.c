@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "text/wordpiece.h"
+#include "text/spcc_wordpiece.h"
 
 typedef struct command {
   spcc_wordpiece_options options;
