@@ -18,8 +18,10 @@ bool ir_fail(const ir_check *c, const ir_value *v, enum err code, const char *fo
  * content of `v` and of the types of its operands. */
 bool ir_infer_type(const ir_check *c, const ir_value *v, ir_type *out);
 
-/* Checks what partition and plan wrote. `uses[id]` is the number of references to each value. */
+/* Checks the parts of the op `v`, whose operands and type are right; owner[] has a byte for every
+ * element of its weight. */
 bool ir_check_parts(const ir_check *c, const ir_value *v, unsigned char *owner);
-bool ir_check_plan(const ir_check *c);
+/* Checks the slots and which values live in them; the graph is right otherwise. */
+void ir_check_plan(const ir_check *c);
 
 #endif

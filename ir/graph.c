@@ -1,6 +1,7 @@
 /* Building and changing graphs. */
 #include <string.h>
 
+#include "ir/array.h"
 #include "ir/ir.h"
 
 ir_graph *ir_graph_new(arena *a, const char *name) {
@@ -58,9 +59,7 @@ ir_id ir_add_op(ir_graph *g, const char *name, enum ir_op op, const ir_id *in, u
 
 void ir_add_output(ir_graph *g, const char *name, ir_id value) {
   uint32_t n = g->output_count;
-  if ((n & (n - 1)) == 0) /* full: room doubles at every power of two */
-    g->outputs =
-        arena_grow(g->arena, g->outputs, n, n ? n * 2 : 1, sizeof *g->outputs, _Alignof(ir_output));
+  g->outputs = array_room(g->arena, g->outputs, n, sizeof *g->outputs, _Alignof(ir_output));
   g->outputs[n] = (ir_output){.name = arena_strdup(g->arena, name), .value = value};
   g->output_count = n + 1;
 }

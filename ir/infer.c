@@ -3,6 +3,11 @@
 
 #include "ir/check.h"
 
+/* The file that the graph came from, when there is one. */
+static src_loc graph_loc(const ir_graph *g) {
+  return loc_file(g->count ? g->values[0].loc.file : NULL);
+}
+
 bool ir_fail(const ir_check *c, const ir_value *v, enum err code, const char *format, ...) {
   if (!c->d) return false;
   va_list args;
@@ -14,7 +19,7 @@ bool ir_fail(const ir_check *c, const ir_value *v, enum err code, const char *fo
   if (v && v->kind == IR_CONST) kind = "constant ";
   if (v && v->kind == IR_OP && v->op < OP_COUNT)
     kind = arena_printf(c->g->arena, "%s ", ir_ops[v->op].name);
-  return diag_error(c->d, v ? v->loc : (src_loc){0}, code, "%s%s%s%s%s%s%s%s",
+  return diag_error(c->d, v ? v->loc : graph_loc(c->g), code, "%s%s%s%s%s%s%s%s",
                     c->when ? "after " : "", c->when ? c->when : "", c->when ? ": " : "", kind,
                     v ? "'" : "", v ? v->name : "", v ? "': " : "", text);
 }

@@ -267,9 +267,9 @@ ir_graph *ir_parse(arena *a, diag *d, const char *file, const char *text, size_t
 
 /* ---- parts ---- */
 /* Takes a part's share of the weight `w`, [rows, cols] row-major: sets owner[rows*cols] to `mark`
- * (not 0) where it is 0 and the part takes the element. */
-void ir_part_take(const ir_part *p, const float *w, uint32_t rows, uint32_t cols,
-                  unsigned char *owner, unsigned char mark);
+ * (not 0) where it is 0 and the part takes the element. The part lies within the weight. */
+void ir_part_take(const ir_part *p, const float *w, uint32_t cols, unsigned char *owner,
+                  unsigned char mark);
 /* Marks which elements part `index` of linear `v` takes: support[M*K] bytes, 1 where taken.
  * Runs over the parts before it too. */
 void ir_part_support(const ir_graph *g, const ir_value *v, uint32_t index, unsigned char *support);

@@ -10,8 +10,9 @@ enum pattern_kind { PATTERN_DENSE, PATTERN_UNSTRUCTURED, PATTERN_BLOCK, PATTERN_
 
 typedef struct pattern {
   enum pattern_kind kind;
-  uint32_t rows, cols; /* BLOCK: outputs x inputs, 1..256 each; NM: rows that share a choice (1..256) */
-  uint32_t n, m;       /* NM: keep n of m, 1 <= n <= m <= 256 */
+  uint32_t rows; /* BLOCK: outputs of a block; NM: outputs that share a choice; 1 … 256 */
+  uint32_t cols; /* BLOCK: inputs of a block, 1 … 256 */
+  uint32_t n, m; /* NM: keep n of m, 1 <= n <= m <= 256 */
 } pattern;
 
 enum { PATTERN_TEXT_MAX = 32 };
