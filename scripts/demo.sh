@@ -35,10 +35,9 @@ step "installing what is missing"
 sh scripts/setup.sh
 
 step "building spcc"
-cmake -S . -B build -G Ninja >build-demo.log 2>&1 || { cat build-demo.log; exit 1; }
-rm build-demo.log
+mkdir -p "$work/dense"
+cmake -S . -B build -G Ninja >$work/configure.log 2>&1 || { cat $work/configure.log; exit 1; }
 cmake --build build --target spcc spcc_rt spcc_text -- --quiet
-mkdir -p "$work"
 
 step "getting the checkpoint"
 sh scripts/fetch_minilm.sh
