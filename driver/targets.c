@@ -36,10 +36,17 @@ typedef struct chooser {
   bool *mark; /* set where an item matches */
 } chooser;
 
+/* `name` without ".weight". */
+static const char *short_name(arena *a, const char *name) {
+  size_t length = strlen(name), suffix = strlen(".weight");
+  bool ends = length > suffix && strcmp(name + length - suffix, ".weight") == 0;
+  return ends ? arena_strndup(a, name, length - suffix) : name;
+}
+
 static int no_match(const chooser *c, const char *item) {
   suggestion near = {.word = item};
   for (size_t i = 0; i < c->count; i++)
-    suggest_offer(&near, c->names[i]);
+    suggest_offer(&near, short_name(c->dr->arena, c->names[i]));
   diag_error(c->dr->diag, loc_file(c->file), E_NAME,
              "'%s' of %s matches none of the %zu weights that can be pruned; spcc inspect lists "
              "them%s",

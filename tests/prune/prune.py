@@ -136,7 +136,7 @@ class Prune(unittest.TestCase):
         else:
             self.write_shards(folder, tensors, shards)
         with open(os.path.join(self.dir, "m.yaml"), "w") as f:
-            f.write("spcc: 1\nmodel: {huggingface: ./model}\nmax_batch: 3\nmax_sequence: 9\n")
+            f.write("spcc: 1\nmodel: {huggingface: model}\nmax_batch: 3\nmax_sequence: 9\n")
         return tensors
 
     def write_shards(self, folder, tensors, shards):
@@ -242,7 +242,8 @@ class Prune(unittest.TestCase):
 
     def refused(self, code, message, *arguments, out="new"):
         result = self.spcc("prune", *arguments)
-        self.assertEqual((result.returncode, result.stdout, result.stderr.strip()), (code, "", message))
+        errors = [x for x in result.stderr.splitlines() if ": warning: " not in x]
+        self.assertEqual((result.returncode, result.stdout, errors), (code, "", [message]))
         self.assertFalse(os.path.exists(os.path.join(self.dir, out)), "something was written")
 
     def test_usage_errors(self):
@@ -287,8 +288,8 @@ class Prune(unittest.TestCase):
         before = self.model()
         result = self.spcc("prune", "m.yaml", "--sparsity=0.5", "-o", "./model")
         self.assertEqual(result.returncode, 1)
-        self.assertEqual(result.stderr, "./model: error: this is the folder of the model itself; write "
-                                        "to another one [E_SAME]\n")
+        self.assertIn("./model: error: this is the folder of the model itself; write to another one "
+                      "[E_SAME]\n", result.stderr)
         with self.assertRaises(KeyError):  # the file made here has no metadata, spcc's has
             read_safetensors(os.path.join(self.dir, "model", "model.safetensors"))
         self.assertEqual(len(before), len(shapes()) + 1)
