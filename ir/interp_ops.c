@@ -101,19 +101,14 @@ bool interp_gather(interp *in, const ir_value *v, interp_value *out) {
   return add_rows(in, v, 1, 0, out);
 }
 
-/* Adds row `position in the sequence` of operand 3, the position table. */
-static bool add_positions(const interp *in, const ir_value *v, interp_value *out) {
-  const ir_value *table = ir_in(in->g, v, 3);
+/* Adds row `position in the sequence` of operand 3. */
+static void add_positions(const interp *in, const ir_value *v, interp_value *out) {
+  const float *table = interp_const(in, v, 3);
   for (size_t b = 0; b < in->batch; b++) {
-    const interp_sequence *s = &in->seq[b];
-    if ((int64_t)s->length > table->type.dim[0])
-      return diag_error(in->d, v->loc, E_RUN, "a sequence of %zu tokens is longer than '%s', %lld",
-                        s->length, table->name, (long long)table->type.dim[0]);
-    double *to = out->data + s->packed_at * out->cols;
-    for (size_t i = 0; i < s->length * out->cols; i++)
-      to[i] = interp_round(in, to[i] + table->tensor->data[i]);
+    double *to = out->data + in->seq[b].packed_at * out->cols;
+    for (size_t i = 0; i < in->seq[b].length * out->cols; i++)
+      to[i] = interp_round(in, to[i] + table[i]);
   }
-  return true;
 }
 
 /* Adds row 0 of operand 4, the type table, to every token. */
@@ -125,7 +120,7 @@ static void add_type_zero(const interp *in, const ir_value *v, interp_value *out
 
 bool interp_embed(interp *in, const ir_value *v, interp_value *out) {
   if (!add_rows(in, v, 0, 2, out)) return false;
-  if (ir_in(in->g, v, 3) && !add_positions(in, v, out)) return false;
+  if (ir_in(in->g, v, 3)) add_positions(in, v, out);
   if (ir_in(in->g, v, 4)) {
     if (!ir_in(in->g, v, 1))
       add_type_zero(in, v, out);
