@@ -143,11 +143,6 @@ bool out_commit(out_file *f, diag *d) {
     else if (!move_into_place(f))
       done = cannot(f, d, E_WRITE, "move the file into place");
   }
-  if (done) {
-    int fd = f->fd;
-    f->fd = -1;
-    if (close(fd) != 0 && errno != EINTR) done = cannot(f, d, E_WRITE, "write");
-  }
   out_abandon(f);
   return done;
 }
