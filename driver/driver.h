@@ -89,7 +89,8 @@ int64_t flag_int(const driver *dr, enum flag f, int64_t otherwise);
 double flag_number(const driver *dr, enum flag f, double otherwise);
 /* Steps through the values of a repeatable flag: begin with *at = 0; NULL after the last. */
 const char *flag_next(const driver *dr, enum flag f, size_t *at);
-/* The same with every value cut at commas; empty words are dropped. */
+/* The same with every value cut at commas; empty words are dropped. The list has room for one
+ * more. */
 const char **flag_list(const driver *dr, enum flag f, size_t *count);
 
 /* ---- help ---- */
