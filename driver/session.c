@@ -100,6 +100,12 @@ static bool size_tensors(driver *dr, session *s, int32_t batch, int32_t sequence
   return true;
 }
 
+/* The weights at the alignment that calls ask for. */
+static const void *align_weights(driver *dr, const void *weights, size_t size) {
+  if ((uintptr_t)weights % 64 == 0) return weights;
+  return memcpy(arena_alloc(dr->arena, size, 64), weights, size);
+}
+
 static bool make_pool(driver *dr, session *s, uint32_t threads) {
   if (threads <= 1) return true;
   s->pool = spcc_pool_new(threads);
@@ -134,7 +140,7 @@ bool session_open(driver *dr, const jit_entry *entry, const void *weights, size_
                         .out = s->out,
                         .in_bytes = s->in_bytes,
                         .out_bytes = s->out_bytes,
-                        .weights = weights,
+                        .weights = align_weights(dr, weights, weights_bytes),
                         .weights_bytes = weights_bytes,
                         .workspace = arena_alloc(a, workspace + 1, 64),
                         .workspace_bytes = workspace};
