@@ -1,35 +1,12 @@
 /* The YAML reader and the readers of its values: what is refused, and where. */
-#include <check.h>
-#include <locale.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "frontend/schema.h"
 #include "frontend/suggest.h"
 #include "frontend/yaml.h"
-
-static arena *a;
-static diag *d;
-
-static void full(void *context, size_t bytes) {
-  (void)context;
-  fprintf(stderr, "no memory for %zu bytes\n", bytes);
-  abort();
-}
-
-static void setup(void) {
-  a = arena_new((size_t)256 << 20, full, NULL);
-  d = diag_new(a);
-}
-
-static void teardown(void) {
-  arena_free(a);
-}
+#include "scratch.h"
 
 static ynode *read_bytes(const char *text, size_t size) {
-  d = diag_new(a);
-  return yaml_read(a, d, "m.yaml", text, size);
+  d = diag_new(mem);
+  return yaml_read(mem, d, "m.yaml", text, size);
 }
 
 static ynode *read_text(const char *text) {
@@ -40,7 +17,7 @@ static ynode *read_text(const char *text) {
 static const char *messages(void) {
   const char *all = "";
   for (const diag_message *m = diag_first(d); m; m = m->next)
-    all = arena_printf(a, "%s%s\n", all, diag_format(a, m));
+    all = arena_printf(mem, "%s%s\n", all, diag_format(mem, m));
   return all;
 }
 
@@ -164,7 +141,7 @@ END_TEST
 static char *repeat(const char *piece, size_t count, const char *rest, size_t *size) {
   size_t n = strlen(piece);
   *size = n * count + strlen(rest);
-  char *text = arena_alloc(a, *size + 1, 1);
+  char *text = arena_alloc(mem, *size + 1, 1);
   for (size_t i = 0; i < count; i++)
     memcpy(text + i * n, piece, n);
   memcpy(text + n * count, rest, strlen(rest) + 1);
@@ -222,7 +199,7 @@ END_TEST
 START_TEST(many_keys) {
   char *text = "";
   size_t size = 0, count = 30000;
-  text = arena_alloc(a, count * 12, 1);
+  text = arena_alloc(mem, count * 12, 1);
   for (size_t i = 0; i < count; i++)
     size += (size_t)sprintf(text + size, "k%zu: 1\n", i);
   ck_assert_ptr_nonnull(read_bytes(text, size));
@@ -261,7 +238,7 @@ START_TEST(truncated) {
 END_TEST
 
 static const ynode *value(const char *scalar) {
-  const ynode *r = read_text(arena_printf(a, "x: %s\n", scalar));
+  const ynode *r = read_text(arena_printf(mem, "x: %s\n", scalar));
   ck_assert_msg(r != NULL, "%s", messages());
   return r->first;
 }
@@ -321,13 +298,13 @@ END_TEST
 
 START_TEST(schema) {
   ynode *r = read_text("name: y\nop: gelu\nattributs: {}\nwombat: 1\nbias: [b]\n");
-  ck_assert(!schema_check(a, d, r, SECTION_node, "a node"));
+  ck_assert(!schema_check(mem, d, r, SECTION_node, "a node"));
   ck_assert_str_eq(messages(), "m.yaml:3:1: error: unknown key 'attributs' in a node; did you mean "
                                "'attributes'? [E_KEY]\n"
                                "m.yaml:4:1: error: unknown key 'wombat' in a node [E_KEY]\n"
                                "m.yaml:5:7: error: 'bias' must be a text, not a list [E_TYPE]\n");
   r = read_text("op: gelu\n");
-  ck_assert(!schema_check(a, d, r, SECTION_node, "a node"));
+  ck_assert(!schema_check(mem, d, r, SECTION_node, "a node"));
   ck_assert_str_eq(messages(), "m.yaml:1:1: error: a node needs the key 'name' [E_KEY]\n");
 }
 END_TEST
@@ -341,15 +318,15 @@ START_TEST(distances) {
   ck_assert_uint_eq(edit_distance("linaer", "linear"), 1);
   suggestion s = {.word = "ad"};
   suggest_offer(&s, "mul");
-  ck_assert_str_eq(suggest_text(a, &s), "");
+  ck_assert_str_eq(suggest_text(mem, &s), "");
   suggest_offer(&s, "add");
-  ck_assert_str_eq(suggest_text(a, &s), "; did you mean 'add'?");
+  ck_assert_str_eq(suggest_text(mem, &s), "; did you mean 'add'?");
 }
 END_TEST
 
 int main(void) {
   TCase *t = tcase_create("yaml");
-  tcase_add_checked_fixture(t, setup, teardown);
+  tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
   tcase_set_timeout(t, 60);
   tcase_add_test(t, tree);
   tcase_add_test(t, byte_order_mark);
