@@ -36,18 +36,17 @@ static ir_id add(builder *b, ir_id x, ir_id y) {
   return build_op(b, OP_add, 2, (const ir_id[]){x, y});
 }
 
-/* Word, position and mostly type embeddings, normalised. */
+/* Word embeddings, mostly with those of positions and with types: given ones, or row 0 for all. */
 static ir_id embeddings(builder *b, const sizes *s) {
-  ir_id word = ids(b, "input_ids", false);
-  if (rng_chance(&b->r, 70))
-    build_note(b, "types");
+  ir_id x = gather(b, s->words, s->hidden, ids(b, "input_ids", false));
+  uint32_t kind = rng_below(&b->r, 4);
+  if (kind == 0) return build_layernorm(b, x);
+  if (kind == 1)
+    x = add(b, x, build_row(b, s->hidden, 0, 1));
   else
-    return build_layernorm(b, gather(b, s->words, s->hidden, word));
-  ir_id type = ids(b, "token_type_ids", true);
+    x = add(b, x, gather(b, 2, s->hidden, ids(b, "token_type_ids", true)));
   ir_id position = build_masked(b, OP_positions, 0, NULL);
-  ir_id sum = add(b, gather(b, s->words, s->hidden, word), gather(b, 2, s->hidden, type));
-  sum = add(b, sum, gather(b, b->g->max_sequence, s->hidden, position));
-  return build_layernorm(b, sum);
+  return build_layernorm(b, add(b, x, gather(b, b->g->max_sequence, s->hidden, position)));
 }
 
 static ir_id attention(builder *b, const sizes *s, ir_id x) {
