@@ -14,9 +14,11 @@ enum { B_4X1, B_8X1, B_16X1, B_1X4, B_1X16, B_16X16 };
 /* Rows and columns of one step of the column sweep: 16 rows hold every block height; 64 columns
  * are four cache lines of each row. */
 enum { SLAB_ROWS = 16, STRIPE_COLS = 64, QUADS = SLAB_ROWS / 4 };
+enum { LARGEST_BLOCK = 256 };
 
 typedef struct tally {
   classify_result *out;
+  uint64_t whole[CLASSIFY_BLOCKS][LARGEST_BLOCK + 1]; /* unclipped blocks by their non-zeros */
   uint64_t covered[CLASSIFY_BLOCKS]; /* elements of the non-empty blocks, tails clipped */
   bool over_14, over_24, over_48;    /* a group of inputs holds more */
 } tally;
@@ -25,14 +27,30 @@ static size_t smaller(size_t a, size_t b) {
   return a < b ? a : b;
 }
 
-/* Counts one block of `elements` elements with `nnz` non-zeros among them. */
-static void count_block(tally *t, int shape, size_t nnz, size_t elements) {
+/* Adds `count` blocks of `elements` elements with `nnz` non-zeros each. */
+static void add_blocks(tally *t, int shape, uint64_t count, size_t nnz, size_t elements) {
   if (nnz == 0) return;
-  t->out->blocks[shape]++;
-  t->covered[shape] += elements;
+  t->out->blocks[shape] += count;
+  t->covered[shape] += count * elements;
   if (4 * nnz < 3 * elements) return;
-  t->out->filled_blocks[shape]++;
-  t->out->filled_nnz[shape] += nnz;
+  t->out->filled_blocks[shape] += count;
+  t->out->filled_nnz[shape] += count * nnz;
+}
+
+/* Notes one block. Nearly all blocks are whole, and a counter is all that they cost. */
+static void count_block(tally *t, int shape, size_t nnz, size_t elements) {
+  if (elements == (size_t)classify_blocks[shape].rows * classify_blocks[shape].cols)
+    t->whole[shape][nnz]++;
+  else
+    add_blocks(t, shape, 1, nnz, elements);
+}
+
+static void add_whole_blocks(tally *t) {
+  for (int shape = 0; shape < CLASSIFY_BLOCKS; shape++) {
+    size_t elements = (size_t)classify_blocks[shape].rows * classify_blocks[shape].cols;
+    for (size_t nnz = 0; nnz <= elements; nnz++)
+      add_blocks(t, shape, t->whole[shape][nnz], nnz, elements);
+  }
 }
 
 /* Up to 16 consecutive inputs of one output; returns their non-zeros. */
@@ -140,6 +158,7 @@ void classify(const float *w, uint64_t rows, uint64_t cols, classify_result *out
   out->cols = cols;
   sweep_rows(&t, w, rows, cols);
   sweep_columns(&t, w, rows, cols);
+  add_whole_blocks(&t);
   out->nm14 = !t.over_14 && cols % 4 == 0;
   out->nm24 = !t.over_24 && cols % 4 == 0;
   out->nm48 = !t.over_48 && cols % 8 == 0;

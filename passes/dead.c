@@ -48,26 +48,28 @@ static bool makes_channels(const ir_graph *g, ir_id id) {
 }
 
 /* linear -> gelu, relu, tanh -> linear, with no other use of anything between. */
-static bool find_neurons(const ir_graph *g, ir_id last, bridge *b) {
+static bool find_neurons(const rewrite *r, ir_id last, bridge *b) {
+  const ir_graph *g = r->g;
   ir_id user = last, id = operand(g, last, LINEAR_X);
   *b = (bridge){.last = last};
   while (is_pointwise(ir_at(g, id))) {
-    if (b->links == MAX_LINKS || sole_user(g, id) != user) return false;
+    if (b->links == MAX_LINKS || sole_user(r, id) != user) return false;
     b->link[b->links++] = user = id;
     id = operand(g, id, 0);
   }
   b->first = id;
-  return makes_channels(g, id) && sole_user(g, id) == user;
+  return makes_channels(g, id) && sole_user(r, id) == user;
 }
 
 /* Notes context, softmax and scores, or attention, as links; false when something else uses one. */
-static bool find_links(const ir_graph *g, bridge *b) {
+static bool find_links(const rewrite *r, bridge *b) {
+  const ir_graph *g = r->g;
   ir_id user = b->last, id = operand(g, user, LINEAR_X);
   static const enum ir_op chain[] = {OP_context, OP_softmax, OP_scores};
   bool fused = ir_is_op(ir_at(g, id), OP_attention);
   for (uint32_t i = 0; i < (fused ? 1 : 3); i++) {
     if (!fused && !ir_is_op(ir_at(g, id), chain[i])) return false;
-    if (sole_user(g, id) != user) return false;
+    if (sole_user(r, id) != user) return false;
     b->link[b->links++] = user = id;
     id = operand(g, id, 0);
   }
@@ -88,10 +90,11 @@ static bool same_heads(const ir_graph *g, ir_id scores, ir_id context) {
 }
 
 /* q, k, v linears -> scores -> softmax -> context (or attention) -> linear. */
-static bool find_heads(const ir_graph *g, ir_id last, bridge *b) {
+static bool find_heads(const rewrite *r, ir_id last, bridge *b) {
+  const ir_graph *g = r->g;
   ir_id top, bottom;
   *b = (bridge){.last = last};
-  if (!find_links(g, b)) return false;
+  if (!find_links(r, b)) return false;
   top = b->link[0];
   bottom = b->link[b->links - 1];
   if (!is_plain_attention(ir_at(g, top)) || !is_plain_attention(ir_at(g, bottom))) return false;
@@ -102,7 +105,7 @@ static bool find_heads(const ir_graph *g, ir_id last, bridge *b) {
   b->first = operand(g, top, top == bottom ? 2 : 1);
   const ir_id parts[] = {b->q, b->k, b->first}, users[] = {bottom, bottom, top};
   for (int i = 0; i < 3; i++) {
-    if (!is_plain_linear(g, parts[i]) || sole_user(g, parts[i]) != users[i]) return false;
+    if (!is_plain_linear(g, parts[i]) || sole_user(r, parts[i]) != users[i]) return false;
     if (linear_rows(g, parts[i]) != linear_cols(g, last)) return false;
   }
   return true; /* every channel belongs to a head: last reads heads * head_size of them */
@@ -126,10 +129,6 @@ static void find_zero_cols(const float *w, size_t rows, size_t cols, bool *zero)
       zero[c] = zero[c] && w[r * cols + c] == 0.0f;
 }
 
-static const float *weight(const ir_graph *g, ir_id linear) {
-  return const_data(g, operand(g, linear, LINEAR_W));
-}
-
 static bool find_dead(const ir_graph *g, const bridge *b, channels *ch) {
   size_t m = linear_rows(g, b->first);
   bool any = false;
@@ -138,8 +137,8 @@ static bool find_dead(const ir_graph *g, const bridge *b, channels *ch) {
   ch->col_zero = arena_array(g->arena, bool, m);
   ch->dead = arena_array(g->arena, bool, m);
   ch->kept = arena_array(g->arena, size_t, m);
-  find_zero_rows(weight(g, b->first), m, linear_cols(g, b->first), ch->row_zero);
-  find_zero_cols(weight(g, b->last), linear_rows(g, b->last), m, ch->col_zero);
+  find_zero_rows(linear_weight(g, b->first), m, linear_cols(g, b->first), ch->row_zero);
+  find_zero_cols(linear_weight(g, b->last), linear_rows(g, b->last), m, ch->col_zero);
   for (size_t i = 0; i < m; i++)
     any |= ch->dead[i] = ch->row_zero[i] || ch->col_zero[i];
   return any;
@@ -148,7 +147,7 @@ static bool find_dead(const ir_graph *g, const bridge *b, channels *ch) {
 /* The pattern that a linear's weight is in, as outputs and inputs of one aligned unit. */
 static void pattern_unit(const ir_graph *g, ir_id linear, size_t *rows, size_t *cols) {
   classify_result r;
-  classify(weight(g, linear), linear_rows(g, linear), linear_cols(g, linear), &r);
+  classify(linear_weight(g, linear), linear_rows(g, linear), linear_cols(g, linear), &r);
   *rows = *cols = 1;
   if (r.best.kind == PATTERN_BLOCK || r.best.kind == PATTERN_NM) *rows = r.best.rows;
   if (r.best.kind == PATTERN_BLOCK) *cols = r.best.cols;
@@ -169,7 +168,7 @@ static size_t removal_unit(const ir_graph *g, const bridge *b, size_t m) {
   return head % unit == 0 ? head : 0;
 }
 
-/* Lists the channels that stay: all but whole dead units, and at least the first unit. */
+/* Lists the channels that stay: all but whole dead units, and at least one unit. */
 static void choose_kept(channels *ch, size_t unit) {
   size_t step = unit ? unit : ch->count;
   for (size_t at = 0; at < ch->count; at += step) {
@@ -216,7 +215,7 @@ static double pass_through(const ir_value *v, double x) {
 
 /* What channel `i` is for every token when its row of the first weight is zero. */
 static double constant_of(const ir_graph *g, const bridge *b, size_t i) {
-  const float *bias = const_data(g, operand(g, b->first, LINEAR_BIAS));
+  const float *bias = linear_bias(g, b->first);
   double x = bias ? (double)bias[i] : 0.0;
   x = activate((enum ir_act)ir_at(g, b->first)->attr[A_act].i, x);
   for (uint32_t k = b->links; k > 0; k--)
@@ -227,8 +226,8 @@ static double constant_of(const ir_graph *g, const bridge *b, size_t i) {
 /* The last linear's bias with the constants of the dead channels; *bias is NULL when that is
  * nothing. False when a number gets out of hand. */
 static bool move_constants(const ir_graph *g, const bridge *b, const channels *ch, float **bias) {
-  const float *w = weight(g, b->last);
-  const float *old = const_data(g, operand(g, b->last, LINEAR_BIAS));
+  const float *w = linear_weight(g, b->last);
+  const float *old = linear_bias(g, b->last);
   size_t rows = linear_rows(g, b->last), m = ch->count;
   double *sum = arena_array(g->arena, double, rows);
   bool moved = false;
@@ -250,9 +249,10 @@ static bool move_constants(const ir_graph *g, const bridge *b, const channels *c
 /* ---- the rewrite ---- */
 
 /* Keeps the rows `kept` of a linear's weight and bias, the dead ones as zeros (dead NULL: none). */
-static void slice_rows(ir_graph *g, ir_id linear, const channels *ch, const bool *dead) {
+static void slice_rows(rewrite *r, ir_id linear, const channels *ch, const bool *dead) {
+  const ir_graph *g = r->g;
   size_t k = linear_cols(g, linear);
-  const float *w = weight(g, linear), *bias = const_data(g, operand(g, linear, LINEAR_BIAS));
+  const float *w = linear_weight(g, linear), *bias = linear_bias(g, linear);
   float *to = arena_calloc(g->arena, ch->kept_count * k, sizeof *to, _Alignof(float));
   float *bias_to = arena_array(g->arena, float, ch->kept_count);
   for (size_t i = 0; i < ch->kept_count; i++) {
@@ -261,21 +261,22 @@ static void slice_rows(ir_graph *g, ir_id linear, const channels *ch, const bool
     memcpy(to + i * k, w + from * k, k * sizeof *to);
     if (bias) bias_to[i] = bias[from];
   }
-  revise_const(g, linear, LINEAR_W, ir_type2((int64_t)ch->kept_count, (int64_t)k), to);
-  if (bias) revise_bias(g, linear, bias_to);
+  revise_const(r, linear, LINEAR_W, ir_type2((int64_t)ch->kept_count, (int64_t)k), to);
+  if (bias) revise_bias(r, linear, bias_to);
 }
 
 /* Keeps the columns `kept` of a linear's weight, the dead ones as zeros. */
-static void slice_cols(ir_graph *g, ir_id linear, const channels *ch) {
+static void slice_cols(rewrite *r, ir_id linear, const channels *ch) {
+  const ir_graph *g = r->g;
   size_t rows = linear_rows(g, linear), m = ch->count, n = ch->kept_count;
-  const float *w = weight(g, linear);
+  const float *w = linear_weight(g, linear);
   float *to = arena_calloc(g->arena, rows * n, sizeof *to, _Alignof(float));
-  for (size_t r = 0; r < rows; r++)
+  for (size_t o = 0; o < rows; o++)
     for (size_t i = 0; i < n; i++) {
       size_t from = ch->kept[i];
-      if (!ch->dead[from]) to[r * n + i] = w[r * m + from];
+      if (!ch->dead[from]) to[o * n + i] = w[o * m + from];
     }
-  revise_const(g, linear, LINEAR_W, ir_type2((int64_t)rows, (int64_t)n), to);
+  revise_const(r, linear, LINEAR_W, ir_type2((int64_t)rows, (int64_t)n), to);
 }
 
 static void set_heads(ir_graph *g, const bridge *b, size_t heads) {
@@ -288,29 +289,29 @@ static void set_heads(ir_graph *g, const bridge *b, size_t heads) {
 }
 
 /* The values of a changed bridge mean something else, and have other types; the verifier reports
- * a type that no longer fits. */
-static void refresh(ir_graph *g, const bridge *b, bool fewer_heads) {
+ * a type that no longer fits. As long as the heads stay, scores and softmax do. */
+static void refresh(rewrite *r, const bridge *b, bool fewer_heads) {
   const ir_id makers[] = {b->first, b->q, b->k};
   for (int i = 0; i < (fewer_heads ? 3 : 1); i++) {
-    ir_infer(g, makers[i], NULL);
-    rename_value(g, makers[i], "live");
+    ir_infer(r->g, makers[i], NULL);
+    rename_value(r, makers[i], "live");
   }
-  for (uint32_t i = b->links; i > 0; i--) {
-    ir_infer(g, b->link[i - 1], NULL);
-    rename_value(g, b->link[i - 1], "live");
+  for (uint32_t i = b->heads && !fewer_heads ? 1 : b->links; i > 0; i--) {
+    ir_infer(r->g, b->link[i - 1], NULL);
+    rename_value(r, b->link[i - 1], "live");
   }
 }
 
-static void rewrite(ir_graph *g, const bridge *b, const channels *ch) {
+static void rewrite_bridge(rewrite *r, const bridge *b, const channels *ch) {
   bool fewer_heads = b->heads && ch->kept_count < ch->count;
-  slice_rows(g, b->first, ch, ch->dead);
-  slice_cols(g, b->last, ch);
+  slice_rows(r, b->first, ch, ch->dead);
+  slice_cols(r, b->last, ch);
   if (fewer_heads) {
-    slice_rows(g, b->q, ch, NULL);
-    slice_rows(g, b->k, ch, NULL);
-    set_heads(g, b, ch->kept_count / (ch->count / b->heads));
+    slice_rows(r, b->q, ch, NULL);
+    slice_rows(r, b->k, ch, NULL);
+    set_heads(r->g, b, ch->kept_count / (ch->count / b->heads));
   }
-  refresh(g, b, fewer_heads);
+  refresh(r, b, fewer_heads);
 }
 
 static void remark(const ir_graph *g, const pass_context *c, const bridge *b, const channels *ch) {
@@ -322,29 +323,30 @@ static void remark(const ir_graph *g, const pass_context *c, const bridge *b, co
 }
 
 /* Clears and removes the dead channels of one bridge; true when that changed something. */
-static bool shrink(ir_graph *g, const pass_context *c, const bridge *b) {
+static bool shrink(rewrite *r, const pass_context *c, const bridge *b) {
+  const ir_graph *g = r->g;
   channels ch = {0};
   float *bias;
   if (!find_dead(g, b, &ch)) return false;
   choose_kept(&ch, removal_unit(g, b, ch.count));
   if (!is_news(&ch) || !move_constants(g, b, &ch, &bias)) return false;
-  if (bias) revise_bias(g, b->last, bias);
+  if (bias) revise_bias(r, b->last, bias);
   remark(g, c, b, &ch);
-  rewrite(g, b, &ch);
+  rewrite_bridge(r, b, &ch);
   return true;
 }
 
 bool pass_dead(ir_graph *g, pass_context *c) {
+  rewrite r = rewrite_begin(g);
   bool changed = true;
-  ir_cleanup(g);
   while (changed) { /* ends: every change leaves fewer channels or fewer non-zeros */
     changed = false;
     for (ir_id id = 0; id < g->count; id++) {
       bridge b;
       if (!is_linear(g, id)) continue;
-      if (find_neurons(g, id, &b) || find_heads(g, id, &b)) changed |= shrink(g, c, &b);
+      if (find_neurons(&r, id, &b) || find_heads(&r, id, &b)) changed |= shrink(&r, c, &b);
     }
   }
-  ir_cleanup(g);
+  rewrite_end(&r);
   return true;
 }

@@ -17,60 +17,30 @@ static size_t channels(const ir_graph *g, ir_id id) {
 
 /* ---- scores: the scale moves into the linear that makes q ---- */
 
-static void fold_scale(ir_graph *g, ir_id scores) {
+static void fold_scale(rewrite *r, ir_id scores) {
+  ir_graph *g = r->g;
   ir_id q = operand(g, scores, 0);
   double scale = ir_at(g, scores)->attr[A_scale].f;
-  size_t m, n;
-  float *w, *bias = NULL;
-  if (scale == 1.0 || !is_plain_linear(g, q) || sole_user(g, q) != scores) return;
-  m = linear_rows(g, q);
-  n = m * linear_cols(g, q);
-  w = floats(g, n);
-  if (!scale_f32(const_data(g, operand(g, q, LINEAR_W)), scale, n, w)) return;
-  if (operand(g, q, LINEAR_BIAS) != IR_NONE) {
-    bias = floats(g, m);
-    if (!scale_f32(const_data(g, operand(g, q, LINEAR_BIAS)), scale, m, bias)) return;
-  }
-  revise_const(g, q, LINEAR_W, ir_at(g, operand(g, q, LINEAR_W))->type, w);
-  if (bias) revise_bias(g, q, bias);
+  if (scale == 1.0 || !is_plain_linear(g, q) || sole_user(r, q) != scores) return;
+  size_t m = linear_rows(g, q), n = m * linear_cols(g, q);
+  const float *old = linear_bias(g, q);
+  float *w = floats(g, n), *bias = floats(g, m);
+  if (!scale_f32(linear_weight(g, q), scale, n, w)) return;
+  if (old && !scale_f32(old, scale, m, bias)) return;
+  revise_const(r, q, LINEAR_W, ir_at(g, operand(g, q, LINEAR_W))->type, w);
+  if (old) revise_bias(r, q, bias);
   ir_at(g, scores)->attr[A_scale].f = 1.0;
-  rename_value(g, q, "scaled");
+  rename_value(r, q, "scaled");
 }
 
 /* ---- layernorm: gamma and beta move into the linears behind it ---- */
 
-/* What folding gamma and beta makes of one linear. */
-typedef struct affine {
-  ir_id linear;
-  float *w, *bias;
-} affine;
-
-/* w[M,K] * diag(gamma), bias + w * beta. False when a number gets out of hand. */
-static bool make_affine(const ir_graph *g, const float *gamma, const float *beta, affine *a) {
-  size_t m = linear_rows(g, a->linear), k = linear_cols(g, a->linear);
-  const float *w = const_data(g, operand(g, a->linear, LINEAR_W));
-  const float *bias = const_data(g, operand(g, a->linear, LINEAR_BIAS));
-  a->w = floats(g, m * k);
-  a->bias = floats(g, m);
-  for (size_t r = 0; r < m; r++) {
-    double sum = bias ? (double)bias[r] : 0.0;
-    for (size_t c = 0; c < k; c++) {
-      size_t at = r * k + c;
-      if (!scale_f32(&w[at], (double)gamma[c], 1, &a->w[at])) return false;
-      sum += (double)w[at] * (double)beta[c];
-    }
-    if (!store_f32(sum, &a->bias[r])) return false;
-  }
-  return true;
-}
-
-/* The linears that read `norm`, when nothing else does; returns their number, or 0. */
-static uint32_t linear_users(const ir_graph *g, ir_id norm, affine *users) {
-  uint32_t n = 0;
-  for (ir_id id = 0; id < g->count; id++)
-    if (is_linear(g, id) && operand(g, id, LINEAR_X) == norm) users[n++].linear = id;
-  return n == ir_use_count(g, norm) ? n : 0;
-}
+/* What is known of a value while the LayerNorms are folded. */
+typedef struct reader {
+  uint32_t linears; /* of a LayerNorm: linears that read it as x */
+  bool stuck;       /* of a LayerNorm: a number would get out of hand */
+  float *w, *bias;  /* of such a linear: its weight and bias afterwards */
+} reader;
 
 static bool is_all(const float *x, size_t n, float value) {
   for (size_t i = 0; i < n; i++)
@@ -78,51 +48,90 @@ static bool is_all(const float *x, size_t n, float value) {
   return true;
 }
 
-/* A constant that stands for "no gamma" (1) or "no beta" (0). */
-static void set_uniform(ir_graph *g, ir_id norm, uint32_t i, float value) {
-  size_t n = channels(g, norm);
-  float *data = floats(g, n);
-  for (size_t k = 0; k < n; k++)
-    data[k] = value;
-  revise_const(g, norm, i, ir_type1((int64_t)n), data);
+/* True when `id` is a LayerNorm that does something with gamma or beta and is read by linears
+ * alone. */
+static bool is_foldable(const rewrite *r, const reader *readers, ir_id id) {
+  const ir_graph *g = r->g;
+  if (!ir_is_op(ir_at(g, id), OP_layernorm) || r->uses[id] == 0) return false;
+  if (readers[id].linears != r->uses[id] || readers[id].stuck) return false;
+  const float *gamma = const_data(g, operand(g, id, NORM_GAMMA));
+  const float *beta = const_data(g, operand(g, id, NORM_BETA));
+  size_t n = channels(g, id);
+  return gamma && beta && !(is_all(gamma, n, 1.0f) && is_all(beta, n, 0.0f));
 }
 
-static void fold_affine(ir_graph *g, ir_id norm) {
+/* w[M,K] * diag(gamma), bias + w * beta. False when a number gets out of hand. */
+static bool make_affine(const ir_graph *g, ir_id linear, ir_id norm, reader *to) {
+  size_t m = linear_rows(g, linear), k = linear_cols(g, linear);
+  const float *w = linear_weight(g, linear), *bias = linear_bias(g, linear);
   const float *gamma = const_data(g, operand(g, norm, NORM_GAMMA));
   const float *beta = const_data(g, operand(g, norm, NORM_BETA));
-  size_t k = channels(g, norm);
-  affine *users;
-  uint32_t n;
-  bool shifts;
-  if (!gamma || !beta) return;
-  shifts = !is_all(beta, k, 0.0f);
-  if (!shifts && is_all(gamma, k, 1.0f)) return;
-  users = arena_array(g->arena, affine, g->count);
-  n = linear_users(g, norm, users);
-  if (n == 0) return;
-  for (uint32_t i = 0; i < n; i++)
-    if (!make_affine(g, gamma, beta, &users[i])) return;
-  for (uint32_t i = 0; i < n; i++) {
-    ir_id w = operand(g, users[i].linear, LINEAR_W);
-    revise_const(g, users[i].linear, LINEAR_W, ir_at(g, w)->type, users[i].w);
-    if (shifts) revise_bias(g, users[i].linear, users[i].bias);
+  to->w = floats(g, m * k);
+  to->bias = floats(g, m);
+  for (size_t i = 0; i < m; i++) {
+    double sum = bias ? (double)bias[i] : 0.0;
+    for (size_t c = 0; c < k; c++) {
+      size_t at = i * k + c;
+      if (!scale_f32(&w[at], (double)gamma[c], 1, &to->w[at])) return false;
+      sum += (double)w[at] * (double)beta[c];
+    }
+    if (!store_f32(sum, &to->bias[i])) return false;
   }
-  set_uniform(g, norm, NORM_GAMMA, 1.0f);
-  set_uniform(g, norm, NORM_BETA, 0.0f);
-  rename_value(g, norm, "normalized");
+  return true;
+}
+
+static void apply_affine(rewrite *r, ir_id linear, const reader *from) {
+  const ir_graph *g = r->g;
+  size_t m = linear_rows(g, linear);
+  revise_const(r, linear, LINEAR_W, ir_at(g, operand(g, linear, LINEAR_W))->type, from->w);
+  if (linear_bias(g, linear) || !is_all(from->bias, m, 0.0f)) revise_bias(r, linear, from->bias);
+}
+
+/* A constant that stands for "no gamma" (1) or "no beta" (0). */
+static void set_uniform(rewrite *r, ir_id norm, uint32_t i, float value) {
+  size_t n = channels(r->g, norm);
+  float *data = floats(r->g, n);
+  for (size_t k = 0; k < n; k++)
+    data[k] = value;
+  revise_const(r, norm, i, ir_type1((int64_t)n), data);
+}
+
+/* All LayerNorms, in steps over all values: count the linears behind each, work out their new
+ * weights, and put them in where every one of a LayerNorm's linears has come out well. */
+static void fold_norms(rewrite *r) {
+  ir_graph *g = r->g;
+  uint32_t count = g->count;
+  reader *readers = arena_array(g->arena, reader, count);
+  for (ir_id id = 0; id < count; id++)
+    if (is_linear(g, id)) readers[operand(g, id, LINEAR_X)].linears++;
+  for (ir_id id = 0; id < count; id++) {
+    ir_id x = is_linear(g, id) ? operand(g, id, LINEAR_X) : IR_NONE;
+    if (x != IR_NONE && is_foldable(r, readers, x))
+      readers[x].stuck = !make_affine(g, id, x, &readers[id]);
+  }
+  for (ir_id id = 0; id < count; id++) {
+    ir_id x = is_linear(g, id) ? operand(g, id, LINEAR_X) : IR_NONE;
+    if (x != IR_NONE && is_foldable(r, readers, x)) apply_affine(r, id, &readers[id]);
+  }
+  for (ir_id id = 0; id < count; id++) {
+    if (!is_foldable(r, readers, id)) continue;
+    set_uniform(r, id, NORM_GAMMA, 1.0f);
+    set_uniform(r, id, NORM_BETA, 0.0f);
+    rename_value(r, id, "normalized");
+  }
 }
 
 /* ---- add of a constant row: into a bias, or into a table of embeddings ---- */
 
 /* add(linear, row) becomes the linear with another bias. */
-static void fold_into_bias(ir_graph *g, ir_id add, ir_id linear, const float *row) {
-  const float *old = const_data(g, operand(g, linear, LINEAR_BIAS));
-  size_t m = linear_rows(g, linear);
-  float *bias = floats(g, m);
+static void fold_into_bias(rewrite *r, ir_id add, ir_id linear, const float *row) {
+  const float *old = linear_bias(r->g, linear);
+  size_t m = linear_rows(r->g, linear);
+  float *bias = floats(r->g, m);
   for (size_t i = 0; i < m; i++)
     if (!store_f32((double)row[i] + (old ? (double)old[i] : 0.0), &bias[i])) return;
-  absorb(g, add, linear);
-  revise_bias(g, add, bias);
+  absorb(r, add, linear);
+  revise_bias(r, add, bias);
 }
 
 /* True when the gather's rows are chosen by position. */
@@ -142,109 +151,103 @@ static ir_id better_gather(const ir_graph *g, ir_id a, ir_id b) {
 }
 
 /* The best gather among the terms of a sum of which nothing else is used; IR_NONE without one. */
-static ir_id find_gather(const ir_graph *g, ir_id sum, int depth) {
-  const ir_value *v = ir_at(g, sum);
-  if (v->kind != IR_OP || depth == 0 || ir_use_count(g, sum) != 1) return IR_NONE;
-  if (v->op == OP_gather) return const_data(g, operand(g, sum, GATHER_TABLE)) ? sum : IR_NONE;
+static ir_id find_gather(const rewrite *r, ir_id sum, int depth) {
+  const ir_value *v = ir_at(r->g, sum);
+  if (v->kind != IR_OP || depth == 0 || r->uses[sum] != 1) return IR_NONE;
+  if (v->op == OP_gather) return sum;
   if (v->op != OP_add) return IR_NONE;
-  return better_gather(g, find_gather(g, v->in[0], depth - 1), find_gather(g, v->in[1], depth - 1));
+  return better_gather(r->g, find_gather(r, v->in[0], depth - 1),
+                       find_gather(r, v->in[1], depth - 1));
 }
 
 /* The sum that `add` is a term of. */
-static ir_id sum_root(const ir_graph *g, ir_id add) {
+static ir_id sum_root(const rewrite *r, ir_id add) {
   for (int depth = 0; depth < SUM_DEPTH; depth++) {
-    ir_id user = sole_user(g, add);
-    if (user == IR_NONE || ir_at(g, user)->op != OP_add) break;
+    ir_id user = sole_user(r, add);
+    if (user == IR_NONE || ir_at(r->g, user)->op != OP_add) break;
     add = user;
   }
   return add;
 }
 
 /* The partial sums below a root mean something else after a row moved between them. */
-static void rename_terms(ir_graph *g, ir_id sum, int depth) {
+static void rename_terms(rewrite *r, ir_id sum, int depth) {
   for (uint32_t i = 0; depth > 0 && i < 2; i++) {
-    ir_id term = operand(g, sum, i);
-    if (!ir_is_op(ir_at(g, term), OP_add) || ir_use_count(g, term) != 1) continue;
-    rename_value(g, term, "folded");
-    rename_terms(g, term, depth - 1);
+    ir_id term = operand(r->g, sum, i);
+    if (term == IR_NONE || !ir_is_op(ir_at(r->g, term), OP_add) || r->uses[term] != 1) continue;
+    rename_value(r, term, "folded");
+    rename_terms(r, term, depth - 1);
   }
 }
 
 /* table[V,C] + row[C], as the gather's own table. */
-static bool fold_into_table(ir_graph *g, ir_id gather, const float *row) {
-  ir_id id = operand(g, gather, GATHER_TABLE);
-  ir_type type = ir_at(g, id)->type;
+static bool fold_into_table(rewrite *r, ir_id gather, const float *row) {
+  ir_id id = operand(r->g, gather, GATHER_TABLE);
+  ir_type type = ir_at(r->g, id)->type;
   size_t v = (size_t)type.dim[0], c = (size_t)type.dim[1];
-  const float *old = const_data(g, id);
-  float *table = floats(g, v * c);
+  const float *old = const_data(r->g, id);
+  float *table = floats(r->g, v * c);
   for (size_t i = 0; i < v * c; i++)
     if (!store_f32((double)old[i] + (double)row[i % c], &table[i])) return false;
-  revise_const(g, gather, GATHER_TABLE, type, table);
+  revise_const(r, gather, GATHER_TABLE, type, table);
+  rename_value(r, gather, "folded");
   return true;
 }
 
 /* A row added anywhere in a sum of embeddings goes into one of their tables. */
-static void fold_into_sum(ir_graph *g, ir_id add, const float *row) {
-  ir_id root = sum_root(g, add), x = operand(g, add, 0);
-  ir_id left, right, gather;
-  const char *name = ir_at(g, add)->name;
-  left = find_gather(g, operand(g, root, 0), SUM_DEPTH);
-  right = find_gather(g, operand(g, root, 1), SUM_DEPTH);
-  gather = better_gather(g, left, right);
-  if (gather == IR_NONE || !fold_into_table(g, gather, row)) return;
-  rename_value(g, gather, "folded");
-  rename_terms(g, root, SUM_DEPTH);
-  ir_replace_uses(g, add, x);
-  detach(g, add);
-  if (add != root) return;
-  ir_at(g, add)->name = ir_at(g, x)->name;
-  ir_at(g, x)->name = name;
+static void fold_into_sum(rewrite *r, ir_id add, const float *row) {
+  ir_id root = sum_root(r, add), x = operand(r->g, add, 0), user;
+  ir_id gather = better_gather(r->g, find_gather(r, operand(r->g, root, 0), SUM_DEPTH),
+                               find_gather(r, operand(r->g, root, 1), SUM_DEPTH));
+  if (gather == IR_NONE || !fold_into_table(r, gather, row)) return;
+  if (add == root) { /* the gather is in x, so x has no other use */
+    absorb(r, add, x);
+  } else {
+    user = sole_user(r, add);
+    set_operand(r, user, operand(r->g, user, 0) == add ? 0 : 1, x);
+    detach(r, add);
+  }
+  rename_terms(r, root, SUM_DEPTH);
 }
 
-static void fold_add(ir_graph *g, ir_id add) {
-  ir_id x = operand(g, add, 0), row = operand(g, add, 1);
-  if (!is_row_const(g, row)) return;
-  if (!is_plain_linear(g, x))
-    fold_into_sum(g, add, const_data(g, row));
-  else if (sole_user(g, x) == add)
-    fold_into_bias(g, add, x, const_data(g, row));
+static void fold_add(rewrite *r, ir_id add) {
+  ir_id x = operand(r->g, add, 0), row = operand(r->g, add, 1);
+  if (!is_row_const(r->g, row)) return;
+  if (!is_plain_linear(r->g, x))
+    fold_into_sum(r, add, const_data(r->g, row));
+  else if (sole_user(r, x) == add)
+    fold_into_bias(r, add, x, const_data(r->g, row));
 }
 
 /* ---- mul by a constant row: into the rows of the weight before it ---- */
 
-static void fold_mul(ir_graph *g, ir_id mul) {
-  ir_id x = operand(g, mul, 0);
-  const float *row = const_data(g, operand(g, mul, 1)), *w, *old;
-  float *scaled, *bias;
-  size_t m, k;
-  if (!is_row_const(g, operand(g, mul, 1)) || !is_plain_linear(g, x) || sole_user(g, x) != mul)
-    return;
-  m = linear_rows(g, x);
-  k = linear_cols(g, x);
-  w = const_data(g, operand(g, x, LINEAR_W));
-  old = const_data(g, operand(g, x, LINEAR_BIAS));
-  scaled = floats(g, m * k);
-  bias = floats(g, m);
-  for (size_t r = 0; r < m; r++) {
-    if (!scale_f32(w + r * k, (double)row[r], k, scaled + r * k)) return;
-    if (old && !scale_f32(old + r, (double)row[r], 1, bias + r)) return;
+static void fold_mul(rewrite *r, ir_id mul) {
+  ir_graph *g = r->g;
+  ir_id x = operand(g, mul, 0), factor = operand(g, mul, 1);
+  if (!is_row_const(g, factor) || !is_plain_linear(g, x) || sole_user(r, x) != mul) return;
+  const float *row = const_data(g, factor), *w = linear_weight(g, x), *old = linear_bias(g, x);
+  size_t m = linear_rows(g, x), k = linear_cols(g, x);
+  float *scaled = floats(g, m * k), *bias = floats(g, m);
+  for (size_t i = 0; i < m; i++) {
+    if (!scale_f32(w + i * k, (double)row[i], k, scaled + i * k)) return;
+    if (old && !scale_f32(old + i, (double)row[i], 1, bias + i)) return;
   }
-  absorb(g, mul, x);
-  revise_const(g, mul, LINEAR_W, ir_at(g, operand(g, mul, LINEAR_W))->type, scaled);
-  if (old) revise_bias(g, mul, bias);
+  absorb(r, mul, x);
+  revise_const(r, mul, LINEAR_W, ir_at(g, operand(g, mul, LINEAR_W))->type, scaled);
+  if (old) revise_bias(r, mul, bias);
 }
 
 bool pass_fold(ir_graph *g, pass_context *c) {
+  rewrite r = rewrite_begin(g);
   (void)c;
-  ir_cleanup(g);
   for (ir_id id = 0; id < g->count; id++) {
     const ir_value *v = ir_at(g, id);
     if (v->kind != IR_OP || v->nin == 0) continue;
-    if (v->op == OP_scores || v->op == OP_attention) fold_scale(g, id);
-    if (v->op == OP_layernorm) fold_affine(g, id);
-    if (v->op == OP_add) fold_add(g, id);
-    if (v->op == OP_mul) fold_mul(g, id);
+    if (v->op == OP_scores || v->op == OP_attention) fold_scale(&r, id);
+    if (v->op == OP_add) fold_add(&r, id);
+    if (v->op == OP_mul) fold_mul(&r, id);
   }
-  ir_cleanup(g);
+  fold_norms(&r);
+  rewrite_end(&r);
   return true;
 }

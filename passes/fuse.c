@@ -24,35 +24,38 @@ static enum ir_act activation_of(const ir_value *v) {
 }
 
 /* act(linear) -> linear{act} */
-static void fuse_activation(ir_graph *g, ir_id id) {
+static void fuse_activation(rewrite *r, ir_id id) {
+  ir_graph *g = r->g;
   enum ir_act act = activation_of(ir_at(g, id));
   ir_id x = operand(g, id, 0);
-  if (!is_plain_linear(g, x) || sole_user(g, x) != id) return;
-  absorb(g, id, x);
+  if (!is_plain_linear(g, x) || sole_user(r, x) != id) return;
+  absorb(r, id, x);
   ir_at(g, id)->attr[A_act].i = act;
 }
 
 /* add(linear, y) or add(y, linear) -> linear with residual y */
-static void fuse_residual(ir_graph *g, ir_id add) {
+static void fuse_residual(rewrite *r, ir_id add) {
+  ir_graph *g = r->g;
   for (uint32_t i = 0; i < 2; i++) {
     ir_id x = operand(g, add, i), y = operand(g, add, 1 - i);
-    if (!is_plain_linear(g, x) || sole_user(g, x) != add || is_row_const(g, y)) continue;
-    absorb(g, add, x);
-    set_operand(g, add, LINEAR_RESIDUAL, y);
+    if (!is_plain_linear(g, x) || sole_user(r, x) != add || is_row_const(g, y)) continue;
+    absorb(r, add, x);
+    set_operand(r, add, LINEAR_RESIDUAL, y);
     return;
   }
 }
 
 /* layernorm(linear) -> linear with gamma, beta */
-static void fuse_norm(ir_graph *g, ir_id norm) {
+static void fuse_norm(rewrite *r, ir_id norm) {
+  ir_graph *g = r->g;
   ir_id x = operand(g, norm, NORM_X);
   ir_id gamma = operand(g, norm, NORM_GAMMA), beta = operand(g, norm, NORM_BETA);
   double eps = ir_at(g, norm)->attr[A_eps].f;
-  if (!is_linear(g, x) || sole_user(g, x) != norm) return;
+  if (!is_linear(g, x) || sole_user(r, x) != norm) return;
   if (ir_at(g, x)->attr[A_act].i != ACT_NONE || operand(g, x, LINEAR_GAMMA) != IR_NONE) return;
-  absorb(g, norm, x);
-  set_operand(g, norm, LINEAR_GAMMA, gamma);
-  set_operand(g, norm, LINEAR_BETA, beta);
+  absorb(r, norm, x);
+  set_operand(r, norm, LINEAR_GAMMA, gamma);
+  set_operand(r, norm, LINEAR_BETA, beta);
   ir_at(g, norm)->attr[A_eps].f = eps;
 }
 
@@ -65,20 +68,21 @@ static bool same_heads(const ir_graph *g, ir_id scores, ir_id context) {
 }
 
 /* context(softmax(scores(q, k), mask?), v) -> attention(q, k, v, mask?) */
-static void fuse_attention(ir_graph *g, ir_id context) {
+static void fuse_attention(rewrite *r, ir_id context) {
+  ir_graph *g = r->g;
   ir_id v = operand(g, context, 1), softmax = operand(g, context, 0), scores, mask;
   int64_t v_at = ir_at(g, context)->attr[A_v_at].i;
-  if (!ir_is_op(ir_at(g, softmax), OP_softmax) || sole_user(g, softmax) != context) return;
+  if (!ir_is_op(ir_at(g, softmax), OP_softmax) || sole_user(r, softmax) != context) return;
   scores = operand(g, softmax, 0);
   mask = operand(g, softmax, 1);
-  if (!ir_is_op(ir_at(g, scores), OP_scores) || sole_user(g, scores) != softmax) return;
+  if (!ir_is_op(ir_at(g, scores), OP_scores) || sole_user(r, scores) != softmax) return;
   if (!same_heads(g, scores, context)) return;
-  absorb(g, context, scores);
-  detach(g, softmax);
+  absorb(r, context, scores);
+  detach(r, softmax);
   ir_at(g, context)->op = OP_attention;
   ir_at(g, context)->attr[A_v_at].i = v_at;
-  set_operand(g, context, 2, v);
-  if (mask != IR_NONE) set_operand(g, context, 3, mask);
+  set_operand(r, context, 2, v);
+  if (mask != IR_NONE) set_operand(r, context, 3, mask);
 }
 
 /* ---- q, k, v: one linear ---- */
@@ -90,7 +94,7 @@ typedef struct triple {
 } triple;
 
 /* What the names have in common up to their last dot, dot included. */
-static const char *common_prefix(ir_graph *g, const ir_id *ids) {
+static const char *common_prefix(const ir_graph *g, const ir_id *ids) {
   const char *first = ir_at(g, ids[0])->name;
   size_t n = strlen(first), dot = 0;
   for (int i = 1; i < 3; i++) {
@@ -105,16 +109,16 @@ static const char *common_prefix(ir_graph *g, const ir_id *ids) {
   return arena_strndup(g->arena, first, dot);
 }
 
-/* prefix.qkv<tail>, fresh. */
-static const char *joint_name(ir_graph *g, const ir_id *ids, const char *tail, bool constant) {
-  const char *base = arena_printf(g->arena, "%sqkv%s", common_prefix(g, ids), tail);
-  return ir_fresh_name(g, base, constant);
+/* prefix.qkv<tail> */
+static const char *joint_name(const ir_graph *g, const ir_id *ids, const char *tail) {
+  return arena_printf(g->arena, "%sqkv%s", common_prefix(g, ids), tail);
 }
 
-static bool find_triple(const ir_graph *g, ir_id attention, triple *t) {
+static bool find_triple(const rewrite *r, ir_id attention, triple *t) {
+  const ir_graph *g = r->g;
   for (uint32_t i = 0; i < 3; i++) {
     ir_id id = t->linear[i] = operand(g, attention, i);
-    if (!is_plain_linear(g, id) || sole_user(g, id) != attention) return false;
+    if (!is_plain_linear(g, id) || sole_user(r, id) != attention) return false;
     if (operand(g, id, LINEAR_X) != operand(g, t->linear[0], LINEAR_X)) return false;
     t->rows[i] = linear_rows(g, id);
     t->all_rows += t->rows[i];
@@ -125,7 +129,8 @@ static bool find_triple(const ir_graph *g, ir_id attention, triple *t) {
 
 /* The three operands `i` below each other, each rows x cols; an absent bias counts as zeros.
  * IR_NONE when all are absent. */
-static ir_id concatenate(ir_graph *g, const triple *t, uint32_t i, size_t cols, const char *tail) {
+static ir_id concatenate(rewrite *r, const triple *t, uint32_t i, size_t cols, const char *tail) {
+  ir_graph *g = r->g;
   float *data = arena_calloc(g->arena, t->all_rows * cols, sizeof *data, _Alignof(float));
   ir_id weights[3], id;
   size_t at = 0;
@@ -141,29 +146,30 @@ static ir_id concatenate(ir_graph *g, const triple *t, uint32_t i, size_t cols, 
   }
   if (!any) return IR_NONE;
   if (i == LINEAR_BIAS) type = ir_type1((int64_t)t->all_rows);
-  id = ir_add_const(g, joint_name(g, weights, tail, true), type, data);
+  id = add_const(r, joint_name(g, weights, tail), type, data);
   ir_at(g, id)->loc = ir_at(g, weights[0])->loc;
   return id;
 }
 
 /* attention(linear(x), linear(x), linear(x)) -> attention on one linear of all three. */
-static void fuse_qkv(ir_graph *g, ir_id attention) {
+static void fuse_qkv(rewrite *r, ir_id attention) {
+  ir_graph *g = r->g;
   triple t = {0};
   ir_id in[3], joint;
   ir_value *v;
-  if (!find_triple(g, attention, &t)) return;
+  if (!find_triple(r, attention, &t)) return;
   in[LINEAR_X] = operand(g, t.linear[0], LINEAR_X);
-  in[LINEAR_W] = concatenate(g, &t, LINEAR_W, t.cols, ".weight");
-  in[LINEAR_BIAS] = concatenate(g, &t, LINEAR_BIAS, 1, ".bias");
-  joint = ir_add_op(g, joint_name(g, t.linear, "", false), OP_linear, in, 3);
+  in[LINEAR_W] = concatenate(r, &t, LINEAR_W, t.cols, ".weight");
+  in[LINEAR_BIAS] = concatenate(r, &t, LINEAR_BIAS, 1, ".bias");
+  joint = add_op(r, joint_name(g, t.linear, ""), OP_linear, in, 3);
   ir_at(g, joint)->loc = ir_at(g, t.linear[0])->loc;
   v = ir_at(g, attention);
   v->attr[A_head_size].i = ir_heads_of(g, v).size; /* no longer follows from the channels of q */
   v->attr[A_k_at].i += (int64_t)t.rows[0];
   v->attr[A_v_at].i += (int64_t)(t.rows[0] + t.rows[1]);
   for (uint32_t i = 0; i < 3; i++) {
-    v->in[i] = joint;
-    detach(g, t.linear[i]);
+    set_operand(r, attention, i, joint);
+    detach(r, t.linear[i]);
   }
 }
 
@@ -175,9 +181,9 @@ typedef struct sum {
 } sum;
 
 /* Collects the terms of a sum of gathers of which nothing else is used. */
-static bool find_terms(const ir_graph *g, ir_id id, ir_id user, sum *s) {
-  const ir_value *v = ir_at(g, id);
-  if (user != IR_NONE && sole_user(g, id) != user) return false;
+static bool find_terms(const rewrite *r, ir_id id, ir_id user, sum *s) {
+  const ir_value *v = ir_at(r->g, id);
+  if (user != IR_NONE && sole_user(r, id) != user) return false;
   if (ir_is_op(v, OP_gather) && v->nin == 2) {
     if (s->gathers == SUM_TERMS) return false;
     s->gather[s->gathers++] = id;
@@ -185,7 +191,7 @@ static bool find_terms(const ir_graph *g, ir_id id, ir_id user, sum *s) {
   }
   if (!ir_is_op(v, OP_add) || v->nin != 2 || s->adds == SUM_TERMS - 1) return false;
   s->add[s->adds++] = id;
-  return find_terms(g, v->in[0], id, s) && find_terms(g, v->in[1], id, s);
+  return find_terms(r, v->in[0], id, s) && find_terms(r, v->in[1], id, s);
 }
 
 /* Operands of embed; gamma and beta follow. */
@@ -228,50 +234,51 @@ static bool place_terms(const ir_graph *g, const sum *s, ir_id *in) {
 }
 
 /* layernorm(sum of gathers), or a sum of gathers alone -> embed */
-static void fuse_embed(ir_graph *g, ir_id root) {
+static void fuse_embed(rewrite *r, ir_id root) {
+  ir_graph *g = r->g;
   ir_id in[IR_MAX_IN];
   sum s = {0};
   ir_value *v = ir_at(g, root);
   bool norm = v->op == OP_layernorm;
   for (int i = 0; i < IR_MAX_IN; i++)
     in[i] = IR_NONE;
-  if (!find_terms(g, norm ? v->in[NORM_X] : root, norm ? root : IR_NONE, &s)) return;
+  if (!find_terms(r, norm ? v->in[NORM_X] : root, norm ? root : IR_NONE, &s)) return;
   if (!place_terms(g, &s, in)) return;
   in[EMBED_GAMMA] = norm ? v->in[NORM_GAMMA] : IR_NONE;
   in[EMBED_BETA] = norm ? v->in[NORM_BETA] : IR_NONE;
   for (uint32_t i = 0; i < s.adds; i++)
-    detach(g, s.add[i]);
+    detach(r, s.add[i]);
   for (uint32_t i = 0; i < s.gathers; i++)
-    detach(g, s.gather[i]);
+    detach(r, s.gather[i]);
+  detach(r, root);
   v->op = OP_embed;
-  memcpy(v->in, in, sizeof v->in);
-  v->nin = EMBED_BETA + 1;
-  while (v->in[v->nin - 1] == IR_NONE)
-    v->nin--;
+  for (uint32_t i = 0; i <= EMBED_BETA; i++)
+    if (in[i] != IR_NONE) set_operand(r, root, i, in[i]);
 }
 
 /* ---- the pass ---- */
 
-static void fuse_into(ir_graph *g, ir_id id) {
+static void fuse_into(rewrite *r, ir_id id) {
+  ir_graph *g = r->g;
   switch (ir_at(g, id)->op) {
   case OP_gelu:
   case OP_relu:
   case OP_tanh:
-    fuse_activation(g, id);
+    fuse_activation(r, id);
     break;
   case OP_add:
-    fuse_residual(g, id);
+    fuse_residual(r, id);
     break;
   case OP_layernorm:
-    fuse_norm(g, id);
+    fuse_norm(r, id);
     break;
   case OP_context:
-    fuse_attention(g, id);
+    fuse_attention(r, id);
     break;
   default:
     break;
   }
-  if (ir_at(g, id)->op == OP_attention) fuse_qkv(g, id);
+  if (ir_at(g, id)->op == OP_attention) fuse_qkv(r, id);
 }
 
 static bool is_live_op(const ir_graph *g, ir_id id) {
@@ -279,17 +286,16 @@ static bool is_live_op(const ir_graph *g, ir_id id) {
 }
 
 bool pass_fuse(ir_graph *g, pass_context *c) {
-  uint32_t count;
+  rewrite r = rewrite_begin(g);
+  uint32_t count = g->count;
   (void)c;
-  ir_cleanup(g);
-  count = g->count;
   for (ir_id id = 0; id < count; id++)
-    if (is_live_op(g, id)) fuse_into(g, id);
+    if (is_live_op(g, id)) fuse_into(&r, id);
   /* From the last to the first, so that the whole of a sum is tried before its terms. */
   for (ir_id id = count; id-- > 0;) {
     enum ir_op op = ir_at(g, id)->op;
-    if (is_live_op(g, id) && (op == OP_add || op == OP_layernorm)) fuse_embed(g, id);
+    if (is_live_op(g, id) && (op == OP_add || op == OP_layernorm)) fuse_embed(&r, id);
   }
-  ir_cleanup(g);
+  rewrite_end(&r);
   return true;
 }

@@ -2,7 +2,65 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+
+/* ---- who uses what ---- */
+
+/* Makes room for the values that were added; outputs count as a user with id IR_NONE. */
+static void make_room(rewrite *r) {
+  uint32_t capacity = r->g->capacity;
+  if (r->g->count <= r->capacity) return;
+  r->uses =
+      arena_grow(r->g->arena, r->uses, r->capacity, capacity, sizeof *r->uses, _Alignof(uint32_t));
+  r->users = arena_grow(r->g->arena, r->users, r->capacity, capacity, sizeof *r->users,
+                        _Alignof(uint64_t));
+  r->capacity = capacity;
+}
+
+static void add_use(rewrite *r, ir_id id, ir_id user) {
+  if (id == IR_NONE) return;
+  r->uses[id]++;
+  r->users[id] += user;
+}
+
+static void drop_use(rewrite *r, ir_id id, ir_id user) {
+  if (id == IR_NONE) return;
+  r->uses[id]--;
+  r->users[id] -= user;
+}
+
+static void add_operand_uses(rewrite *r, ir_id id) {
+  for (uint32_t i = 0; i < ir_at(r->g, id)->nin; i++)
+    add_use(r, ir_at(r->g, id)->in[i], id);
+}
+
+rewrite rewrite_begin(ir_graph *g) {
+  rewrite r = {.g = g};
+  ir_cleanup(g);
+  make_room(&r);
+  r.values = names_new(g->arena);
+  r.constants = names_new(g->arena);
+  for (ir_id id = 0; id < g->count; id++) {
+    const ir_value *v = ir_at(g, id);
+    names_add(v->kind == IR_CONST ? r.constants : r.values, v->name, id);
+    add_operand_uses(&r, id);
+  }
+  for (uint32_t i = 0; i < g->output_count; i++)
+    add_use(&r, g->outputs[i].value, IR_NONE);
+  return r;
+}
+
+void rewrite_end(rewrite *r) {
+  ir_cleanup(r->g);
+}
+
+/* ---- looking ---- */
+
+ir_id operand(const ir_graph *g, ir_id id, uint32_t i) {
+  const ir_value *v = ir_at(g, id);
+  return i < v->nin ? v->in[i] : IR_NONE;
+}
 
 const float *const_data(const ir_graph *g, ir_id id) {
   if (id == IR_NONE || ir_at(g, id)->kind != IR_CONST) return NULL;
@@ -15,10 +73,8 @@ bool is_row_const(const ir_graph *g, ir_id id) {
 
 bool is_linear(const ir_graph *g, ir_id id) {
   const ir_value *v = id == IR_NONE ? NULL : ir_at(g, id);
-  ir_id bias;
   if (!ir_is_op(v, OP_linear) || v->part_count || v->nin <= LINEAR_W) return false;
-  bias = operand(g, id, LINEAR_BIAS);
-  return const_data(g, v->in[LINEAR_W]) && (bias == IR_NONE || const_data(g, bias));
+  return linear_weight(g, id) && (operand(g, id, LINEAR_BIAS) == IR_NONE || linear_bias(g, id));
 }
 
 bool is_plain_linear(const ir_graph *g, ir_id id) {
@@ -34,80 +90,117 @@ size_t linear_cols(const ir_graph *g, ir_id linear) {
   return (size_t)ir_at(g, operand(g, linear, LINEAR_W))->type.dim[1];
 }
 
-ir_id sole_user(const ir_graph *g, ir_id id) {
-  if (ir_use_count(g, id) != 1) return IR_NONE;
-  for (ir_id user = 0; user < g->count; user++) {
-    const ir_value *v = ir_at(g, user);
-    if (v->kind != IR_OP) continue;
-    for (uint32_t i = 0; i < v->nin; i++)
-      if (v->in[i] == id) return user;
-  }
-  return IR_NONE; /* an output */
+const float *linear_weight(const ir_graph *g, ir_id linear) {
+  return const_data(g, operand(g, linear, LINEAR_W));
 }
 
-ir_id operand(const ir_graph *g, ir_id id, uint32_t i) {
-  const ir_value *v = ir_at(g, id);
-  return i < v->nin ? v->in[i] : IR_NONE;
+const float *linear_bias(const ir_graph *g, ir_id linear) {
+  return const_data(g, operand(g, linear, LINEAR_BIAS));
 }
 
-void set_operand(ir_graph *g, ir_id id, uint32_t i, ir_id to) {
-  ir_value *v = ir_at(g, id);
+ir_id sole_user(const rewrite *r, ir_id id) {
+  return r->uses[id] == 1 ? (ir_id)r->users[id] : IR_NONE;
+}
+
+/* ---- names ---- */
+
+/* base, base.1, base.2 …: the first that is free; a long base is cut, for names have a limit. */
+static const char *take_name(rewrite *r, const char *base, bool constant) {
+  enum { ROOM = 16 };
+  char name[IR_MAX_NAME + 1];
+  names *taken = constant ? r->constants : r->values;
+  const char *kept;
+  snprintf(name, sizeof name - ROOM, "%s", base);
+  size_t n = strlen(name);
+  for (unsigned i = 1; names_find(taken, name) != IR_NONE; i++)
+    snprintf(name + n, sizeof name - n, ".%u", i);
+  kept = arena_strdup(r->g->arena, name);
+  names_add(taken, kept, 0);
+  return kept;
+}
+
+void rename_value(rewrite *r, ir_id id, const char *suffix) {
+  const char *base = arena_printf(r->g->arena, "%s.%s", ir_at(r->g, id)->name, suffix);
+  ir_at(r->g, id)->name = take_name(r, base, false);
+}
+
+/* ---- changing ---- */
+
+ir_id add_const(rewrite *r, const char *base, ir_type type, const float *data) {
+  ir_id id = ir_add_const(r->g, take_name(r, base, true), type, data);
+  make_room(r);
+  return id;
+}
+
+ir_id add_op(rewrite *r, const char *base, enum ir_op op, const ir_id *in, uint32_t nin) {
+  ir_id id = ir_add_op(r->g, take_name(r, base, false), op, in, nin);
+  make_room(r);
+  add_operand_uses(r, id);
+  return id;
+}
+
+void set_operand(rewrite *r, ir_id id, uint32_t i, ir_id to) {
+  ir_value *v = ir_at(r->g, id);
   while (v->nin <= i)
     v->in[v->nin++] = IR_NONE;
+  drop_use(r, v->in[i], id);
+  add_use(r, to, id);
   v->in[i] = to;
+  while (v->nin > 0 && v->in[v->nin - 1] == IR_NONE)
+    v->nin--;
 }
 
-void detach(ir_graph *g, ir_id id) {
-  ir_at(g, id)->nin = 0;
+void detach(rewrite *r, ir_id id) {
+  ir_value *v = ir_at(r->g, id);
+  for (uint32_t i = 0; i < v->nin; i++)
+    drop_use(r, v->in[i], id);
+  v->nin = 0;
 }
 
-void absorb(ir_graph *g, ir_id id, ir_id from) {
-  ir_value *to = ir_at(g, id);
-  const ir_value *v = ir_at(g, from);
+void absorb(rewrite *r, ir_id id, ir_id from) {
+  ir_value *to = ir_at(r->g, id);
+  const ir_value *v = ir_at(r->g, from);
+  detach(r, id);
   to->op = v->op;
   to->nin = v->nin;
   memcpy(to->in, v->in, sizeof to->in);
   memcpy(to->attr, v->attr, sizeof to->attr);
-  detach(g, from);
+  add_operand_uses(r, id);
+  detach(r, from);
 }
 
-void rename_value(ir_graph *g, ir_id id, const char *suffix) {
-  const char *base = arena_printf(g->arena, "%s.%s", ir_at(g, id)->name, suffix);
-  ir_at(g, id)->name = ir_fresh_name(g, base, false);
-}
-
-void revise_const(ir_graph *g, ir_id id, uint32_t i, ir_type type, const float *data) {
-  ir_id old = ir_at(g, id)->in[i];
-  const char *name = ir_at(g, old)->name;
-  const char *fresh = ir_fresh_name(g, name, true);
-  ir_id new = ir_add_const(g, fresh, type, data);
-  ir_at(g, new)->loc = ir_at(g, old)->loc;
-  set_operand(g, id, i, new);
-  if (ir_use_count(g, old)) return;
-  ir_at(g, old)->name = ir_at(g, new)->name;
-  ir_at(g, new)->name = name;
+void revise_const(rewrite *r, ir_id id, uint32_t i, ir_type type, const float *data) {
+  ir_id old = operand(r->g, id, i);
+  const char *name = ir_at(r->g, old)->name;
+  ir_id new = add_const(r, name, type, data);
+  ir_at(r->g, new)->loc = ir_at(r->g, old)->loc;
+  set_operand(r, id, i, new);
+  if (r->uses[old]) return;
+  ir_at(r->g, old)->name = ir_at(r->g, new)->name;
+  ir_at(r->g, new)->name = name;
 }
 
 /* "a.weight" -> "a.bias". */
-static const char *bias_name(ir_graph *g, const char *weight) {
+static const char *bias_name(const rewrite *r, const char *weight) {
   static const char tail[] = ".weight";
   size_t n = strlen(weight), t = sizeof tail - 1;
   if (n > t && strcmp(weight + n - t, tail) == 0) n -= t;
-  return ir_fresh_name(g, arena_printf(g->arena, "%.*s.bias", (int)n, weight), true);
+  return arena_printf(r->g->arena, "%.*s.bias", (int)n, weight);
 }
 
-void revise_bias(ir_graph *g, ir_id linear, const float *data) {
-  ir_id w = operand(g, linear, LINEAR_W);
-  ir_type type = ir_type1(ir_at(g, w)->type.dim[0]);
-  ir_id bias;
-  if (operand(g, linear, LINEAR_BIAS) != IR_NONE) {
-    revise_const(g, linear, LINEAR_BIAS, type, data);
+void revise_bias(rewrite *r, ir_id linear, const float *data) {
+  ir_id w = operand(r->g, linear, LINEAR_W), bias;
+  ir_type type = ir_type1(ir_at(r->g, w)->type.dim[0]);
+  if (operand(r->g, linear, LINEAR_BIAS) != IR_NONE) {
+    revise_const(r, linear, LINEAR_BIAS, type, data);
     return;
   }
-  bias = ir_add_const(g, bias_name(g, ir_at(g, w)->name), type, data);
-  ir_at(g, bias)->loc = ir_at(g, w)->loc;
-  set_operand(g, linear, LINEAR_BIAS, bias);
+  bias = add_const(r, bias_name(r, ir_at(r->g, w)->name), type, data);
+  ir_at(r->g, bias)->loc = ir_at(r->g, w)->loc;
+  set_operand(r, linear, LINEAR_BIAS, bias);
 }
+
+/* ---- arithmetic ---- */
 
 bool store_f32(double x, float *out) {
   if (!(fabs(x) <= (double)FLT_MAX)) return false;
@@ -118,7 +211,7 @@ bool store_f32(double x, float *out) {
 bool scale_f32(const float *in, double factor, size_t n, float *out) {
   for (size_t i = 0; i < n; i++) {
     double x = (double)in[i] * factor;
-    if (!store_f32(x, &out[i])) return false;
+    if (!store_f32(x == 0.0 ? 0.0 : x, &out[i])) return false; /* no -0 */
     if (x != 0.0 && fabs(x) < (double)FLT_MIN) return false;
   }
   return true;
