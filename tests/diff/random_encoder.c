@@ -8,10 +8,10 @@ typedef struct sizes {
 } sizes;
 
 static sizes pick_sizes(builder *b) {
-  sizes s = {.heads = BUILD_PICK(b, 1, 1, 2, 3, 4, 5, 7, 12),
-             .head_size = BUILD_PICK(b, 1, 3, 4, 5, 8, 13, 16, 20, 24, 32, 33, 64),
-             .inner = build_width(b),
-             .words = BUILD_PICK(b, 1, 5, 64, 101)};
+  sizes s = {.heads = BUILD_PICK(b, 1, 1, 2, 3, 4, 5, 7, 12)};
+  s.head_size = BUILD_PICK(b, 1, 3, 4, 5, 8, 13, 16, 20, 24, 32, 33, 64);
+  s.inner = build_width(b);
+  s.words = BUILD_PICK(b, 1, 5, 64, 101);
   /* Long sequences cost most in attention; keep these small. */
   int64_t most = b->g->max_sequence > 200 ? 48 : 200;
   while (s.heads > 1 && s.heads * s.head_size > most)

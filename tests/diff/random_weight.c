@@ -118,8 +118,11 @@ const float *random_weight(rng *r, arena *a, size_t rows, size_t cols, const cha
   keep k = {r, rows, cols, arena_array(a, unsigned char, rows *cols)};
   formats[f].fill(&k, formats[f].a, formats[f].b, formats[f].c);
   float *w = arena_array(a, float, rows *cols), scale = 1 / sqrtf((float)cols);
-  for (size_t i = 0; i < rows * cols; i++)
-    if (k.at[i]) w[i] = scale * (rng_normal(r) + (rng_chance(r, 50) ? 0.125F : -0.125F));
+  for (size_t i = 0; i < rows * cols; i++) {
+    if (!k.at[i]) continue;
+    float x = rng_normal(r);
+    w[i] = scale * (x < 0 ? x - 0.125F : x + 0.125F); /* never 0 */
+  }
   *format = formats[f].name;
   return w;
 }
