@@ -27,7 +27,8 @@ ir_id build_op(builder *b, enum ir_op op, uint32_t nin, const ir_id *in) {
 
 ir_id build_masked(builder *b, enum ir_op op, uint32_t nin, const ir_id *in) {
   ir_id all[IR_MAX_IN];
-  for (uint32_t i = 0; i < nin; i++) all[i] = in[i];
+  for (uint32_t i = 0; i < nin; i++)
+    all[i] = in[i];
   if (b->mask != IR_NONE) all[nin++] = b->mask;
   return build_op(b, op, nin, all);
 }
