@@ -1,0 +1,31 @@
+# IR text as output and as input.
+. "${0%/*}/lib.sh"
+make_model
+
+succeed "$SPCC" in.yaml --emit=ir --passes=fold -o a.ir
+files a.ir a.safetensors
+succeed "$SPCC" a.ir --emit=ir --passes=dead -o b.ir
+cmp -s a.ir b.ir || fail 'IR text changes on its way through the parser'
+succeed "$SPCC" a.ir --emit=ir --passes=fold,dead
+grep -q '^spcc-ir 1$' .out || fail "--emit=ir prints '$(head -1 .out)'"
+
+"$SPCC" in.yaml --emit=ir --dump-after=import --dump-after=fold >.out 2>.err
+[ "$(grep -c '^; after ' .err)" = 2 ] || fail "--dump-after: $(grep '^;' .err)"
+grep -A1 '^; after import$' .err | grep -q '^spcc-ir 1$' || fail '--dump-after prints no IR'
+
+succeed "$SPCC" a.ir -o from_ir.o
+succeed "$SPCC" in.yaml -o from_yaml.o
+cmp -s from_ir.o from_yaml.o || fail 'IR text and model.yaml give different objects'
+
+rm a.safetensors
+expect 1 "$("$SPCC" a.ir --emit=ir 2>&1)" "$SPCC" a.ir --emit=ir
+grep -q '^a\.ir:[0-9]*:[0-9]*: error: ' .err || fail "missing constants: $(cat .err)"
+printf 'spcc-ir 1\nnonsense\n' >c.ir
+"$SPCC" c.ir --emit=ir >.out 2>.err && fail 'nonsense is accepted as IR'
+grep -q '^c\.ir:2:1: error: .*\[E_IR\]$' .err || fail "nonsense: $(cat .err)"
+
+"$SPCC" in.yaml -o out.o -ftime-report 2>.err || fail '-ftime-report'
+for stage in stage read fold dead fuse partition schedule plan code write total; do
+  grep -q "^$stage  *" .err || fail "-ftime-report lacks $stage"
+done
+finish

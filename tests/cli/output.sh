@@ -1,0 +1,94 @@
+# Outputs: whole or not at all, never over an input, and never in the way of one another.
+. "${0%/*}/lib.sh"
+make_model
+
+succeed "$SPCC" in.yaml -o out.o
+files out.h out.o
+cp out.o in.first.o && cp out.h in.first.h
+succeed "$SPCC" in.yaml -o out.o
+cmp -s out.o in.first.o || fail 'a second compilation gives another object'
+cmp -s out.h in.first.h || fail 'a second compilation gives another header'
+rm out.o out.h
+
+mkdir in.folder
+(cd in.folder && "$SPCC" ../in.yaml) || fail 'compiling without -o'
+[ -f in.folder/in.o ] && [ -f in.folder/in.h ] || fail "without -o: $(ls -A in.folder)"
+
+# Places that cannot be written.
+expect 3 "missing/out.h: error: cannot make a file in this folder: No such file or directory [E_OPEN]" "$SPCC" in.yaml -o missing/out.o
+expect 3 "in.folder: error: this is a folder; name the file to write in it [E_OPEN]" "$SPCC" in.yaml --emit=ir -o in.folder
+expect 3 "/proc/out.ir: error: cannot make a file in this folder: No such file or directory [E_OPEN]" "$SPCC" in.yaml --emit=ir -o /proc/out.ir
+if [ "$(id -u)" != 0 ]; then
+  mkdir in.readonly && chmod 555 in.readonly
+  expect 3 "in.readonly/out.h: error: cannot make a file in this folder: Permission denied [E_OPEN]" "$SPCC" in.yaml -o in.readonly/out.o
+fi
+files
+
+# Inputs as outputs, through links too.
+same() {
+  expect 1 "$1: error: this output is also the input '$2'; choose another name with -o [E_SAME]" "$SPCC" in.yaml --emit=ir -o "$1"
+}
+ln -s in.yaml in.link && ln in.safetensors in.hardlink
+cp in.yaml in.copy.yaml && cp in.safetensors in.copy
+same in.yaml in.yaml
+same ./in.yaml in.yaml
+same in.link in.yaml
+same in.safetensors ./in.safetensors
+same in.hardlink ./in.safetensors
+cmp -s in.yaml in.copy.yaml && cmp -s in.safetensors in.copy || fail 'an input was overwritten'
+files
+
+# A limit on file sizes stands for a full disk. The old files stay.
+echo old >out.o
+(ulimit -f 1 && "$SPCC" in.yaml -o out.o) >.out 2>.err
+code=$?
+[ "$code" = 3 ] || fail "file size limit: exit code $code"
+grep -q '^out\.[oh]: error: cannot write: File too large \[E_WRITE\]$' .err || fail "file size limit: $(cat .err)"
+[ "$(cat out.o)" = old ] || fail 'file size limit: the old object is gone'
+files out.o
+rm out.o
+
+# A full disk, where this machine lets us make a small one.
+mkdir in.disk
+if unshare -rm true 2>/dev/null; then
+  unshare -rm sh -c '
+    mount -t tmpfs -o size=4k tmpfs in.disk || exit 99
+    "$SPCC" in.yaml -o in.disk/out.o 2>.err
+    echo $? >.out
+    ls -A in.disk >>.out' && {
+    [ "$(cat .out)" = 3 ] || fail "full disk: exit code and files are $(cat .out)"
+    grep -q 'No space left on device \[E_WRITE\]$' .err || fail "full disk: $(cat .err)"
+  }
+fi
+
+# Standard output.
+for sink in "in.yaml --emit=ir" "inspect in.yaml" "cpu" "--help" "--version"; do
+  # shellcheck disable=SC2086
+  "$SPCC" $sink >/dev/full 2>.err
+  code=$?
+  [ "$code" = 3 ] || fail "$sink >/dev/full: exit code $code"
+  [ "$(cat .err)" = 'spcc: error: cannot write standard output: No space left on device [E_WRITE]' ] ||
+    fail "$sink >/dev/full: $(cat .err)"
+done
+
+# Devices take what is written, and no header goes beside them.
+succeed "$SPCC" in.yaml -o /dev/null
+[ ! -e /dev/null.h ] || fail 'a header appeared beside /dev/null'
+expect 3 "/dev/full: error: cannot write: No space left on device [E_WRITE]" "$SPCC" in.yaml -o /dev/full
+
+# Standard streams that are closed from the start do not become files.
+for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
+  eval "\"\$SPCC\" in.yaml -o out.o $closed"
+  code=$?
+  [ "$code" = 0 ] || fail "with $closed: exit code $code"
+  cmp -s out.o in.first.o && cmp -s out.h in.first.h || fail "with $closed: other outputs"
+done
+files out.h out.o
+"$SPCC" --version >&- 2>.err
+[ $? = 0 ] || fail 'closed standard output counts as /dev/null'
+
+# Too little memory.
+expect 3 "spcc: error: out of memory: $(
+  "$SPCC" in.yaml --max-mem=1K 2>&1 | grep -o '[0-9]* bytes more'
+) are needed than the system or --max-mem=1024 allows; try --max-mem=SIZE [E_MEMORY]" "$SPCC" in.yaml --max-mem=1K
+finish
