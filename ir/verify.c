@@ -121,7 +121,7 @@ static bool check_attr(const ir_check *c, const ir_value *v, enum ir_attr a) {
   switch (info->kind) {
   case ATTR_FLOAT:
     if (!isfinite(value.f) || !isfinite((float)value.f))
-      return ir_fail(c, v, E_ATTR, "%s is not finite", info->name);
+      return ir_fail(c, v, E_ATTR, "%s is no finite 32-bit float", info->name);
     return (a != A_eps || value.f >= 0) || ir_fail(c, v, E_ATTR, "eps is negative");
   case ATTR_INT:
     return (value.i >= 0 && value.i <= IR_MAX_DIM) ||
