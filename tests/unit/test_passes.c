@@ -286,7 +286,7 @@ static bool note(void *to, const char *name, const ir_graph *g) {
 }
 
 START_TEST(test_order) {
-  static const char *const order[] = {"import partition schedule plan ",
+  static const char *const order[] = {"import fuse partition schedule plan ",
                                       "import fold dead fuse partition schedule plan "};
   for (int level = 0; level <= 3; level++) {
     seen s = {0};
