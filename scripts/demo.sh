@@ -72,7 +72,7 @@ run $spcc verify $pruned/model.yaml -b 1 -l 32
 run .venv/bin/python tests/diff/torch_check.py --spcc $spcc --model $pruned
 
 step "timing, one thread, batch 1, 128 tokens"
-run env PYTHON=.venv/bin/python $spcc bench $pruned/model.yaml \
+run env SPCC_PYTHON=.venv/bin/python $spcc bench $pruned/model.yaml \
   --engine=spcc,dense,torch,generic -b 1 -l 128 -j 1 -t 3
 
 step "sizes"

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import unittest
 
-SPCC = sys.argv[1]
+SPCC = os.path.abspath(sys.argv[1])
 HIDDEN, HEADS, INNER, LAYERS = 8, 2, 16, 2
 CONFIG = {
     "architectures": ["BertModel"], "model_type": "bert", "hidden_act": "gelu", "hidden_size": HIDDEN,
