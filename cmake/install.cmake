@@ -9,6 +9,8 @@ endforeach()
 install(TARGETS spcc spcc_rt spcc_text spo EXPORT spcc-targets)
 install(FILES runtime/spcc_rt.h text/spcc_wordpiece.h optimizer/spo.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+# Where `spcc bench --engine=torch` looks for it.
+install(FILES bench/torch_engine.py DESTINATION ${CMAKE_INSTALL_DATADIR}/spcc)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/spcc)
 install(EXPORT spcc-targets NAMESPACE spcc:: DESTINATION ${package_dir})

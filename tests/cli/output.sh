@@ -33,8 +33,8 @@ cp in.yaml in.copy.yaml && cp in.safetensors in.copy
 same in.yaml in.yaml
 same ./in.yaml in.yaml
 same in.link in.yaml
-same in.safetensors ./in.safetensors
-same in.hardlink ./in.safetensors
+same in.safetensors in.safetensors
+same in.hardlink in.safetensors
 cmp -s in.yaml in.copy.yaml && cmp -s in.safetensors in.copy || fail 'an input was overwritten'
 files
 
