@@ -164,27 +164,30 @@ static bool scan_word(diag *d, const json_text *in, token t, token key) {
   return true;
 }
 
-/* Depth and number of values; jansson's containers are many times larger than their text, so an
- * object or a list counts as eight values. */
-static bool scan_value(diag *d, const json_text *in, token t, size_t *depth, size_t *values) {
-  char c = in->text[t.begin];
-  bool opens = t.kind == T_PUNCTUATION && (c == '{' || c == '[');
-  bool closes = t.kind == T_PUNCTUATION && (c == '}' || c == ']');
-  if (opens && ++*depth > JSON_MAX_DEPTH)
+/* What a token costs of JSON_MAX_COST. */
+static size_t cost_of(const json_text *in, token t) {
+  if (t.kind == T_STRING) return 2;
+  if (t.kind != T_PUNCTUATION) return 1;
+  return strchr("{[", in->text[t.begin]) ? 8 : 0;
+}
+
+static bool scan_depth(diag *d, const json_text *in, token t, size_t *depth) {
+  if (t.kind != T_PUNCTUATION) return true;
+  if (strchr("{[", in->text[t.begin]) && ++*depth > JSON_MAX_DEPTH)
     return over_limit(d, in, t.begin, "nested too deep", JSON_MAX_DEPTH);
-  if (closes && *depth > 0) --*depth;
-  if (t.kind != T_PUNCTUATION) *values += 1;
-  if (opens) *values += 8;
-  if (*values > JSON_MAX_VALUES)
-    return over_limit(d, in, t.begin, "too many values", JSON_MAX_VALUES);
+  if (strchr("}]", in->text[t.begin]) && *depth > 0) --*depth;
   return true;
 }
 
 static bool scan(diag *d, const json_text *in) {
-  size_t depth = 0, values = 0;
+  size_t depth = 0, cost = 0;
   token key = {T_END, 0, 0};
   for (token t = next_token(in, 0); t.kind != T_END; t = next_token(in, t.end)) {
-    if (!scan_value(d, in, t, &depth, &values)) return false;
+    if (!scan_depth(d, in, t, &depth)) return false;
+    if ((cost += cost_of(in, t)) > JSON_MAX_COST)
+      return over_limit(d, in, t.begin,
+                        "too many values (an object or a list counts as 8, a string as 2)",
+                        JSON_MAX_COST);
     if (t.kind == T_STRING && !scan_string(d, in, t)) return false;
     if (t.kind == T_WORD && !scan_word(d, in, t, key)) return false;
     if (t.kind == T_STRING) key = t;
@@ -229,7 +232,10 @@ static bool report(diag *d, const json_text *in, const json_error_t *e) {
 }
 
 json_t *json_parse(diag *d, const json_text *in) {
-  if (next_token(in, 0).kind == T_END) return fail(d, in, 0, "the text is empty"), NULL;
+  if (next_token(in, 0).kind == T_END) {
+    diag_error(d, loc_file(in->shown), in->weights ? E_W_JSON : E_EMPTY, "the JSON text is empty");
+    return NULL;
+  }
   if (!scan(d, in)) return NULL;
   json_error_t e;
   json_t *root = json_loadb(in->text, in->size, JSON_REJECT_DUPLICATES, &e);

@@ -14,7 +14,9 @@ enum {
   JSON_MAX_DEPTH = 32,
   JSON_MAX_STRING = 8 << 20, /* bytes of one string; metadata of some weight files is long */
   JSON_MAX_NUMBER = 64,      /* bytes of one number */
-  JSON_MAX_VALUES = 1 << 21  /* strings (keys too), numbers, words, objects and lists */
+  /* Of the whole tree, in units of about 64 bytes of jansson's memory: 8 for an object or a list,
+   * 2 for a string, 1 for anything else. */
+  JSON_MAX_COST = 1 << 22
 };
 
 /* One JSON text. In a safetensors header (`weights`) places are byte offsets of the file, codes

@@ -165,9 +165,12 @@ static st_set *open_shards(arena *a, diag *d, const char *dir, st_index *index) 
   if (!list_shards(a, d, index)) return NULL;
   st_set *s = new_set(a, index->shards);
   bool good = true;
-  for (size_t i = 0; good && i < index->shards; i++)
+  for (size_t i = 0; good && i < index->shards; i++) {
+    const char *name = index->shard[i];
     good = add_shard(
-        s, d, file_open_component(a, d, dir, index->shard[i], path_join(a, dir, index->shard[i])));
+        s, d,
+        file_open_component(a, d, loc_file(index->shown), dir, name, path_join(a, dir, name)));
+  }
   s = finish(s, d, good);
   if (!s || compare_index(s, d, index)) return s;
   st_close(s, d);

@@ -91,9 +91,10 @@ static bool is_component(const char *name) {
   return true;
 }
 
-file *file_open_component(arena *a, diag *d, const char *dir, const char *name, const char *shown) {
+file *file_open_component(arena *a, diag *d, src_loc loc, const char *dir, const char *name,
+                          const char *shown) {
   if (is_component(name)) return file_open(a, d, dir, name, shown);
-  diag_error(d, loc_file(shown), E_PATH,
+  diag_error(d, loc, E_PATH,
              "the file name '%.80s%s' is not a plain name of at most 255 bytes; a file named by "
              "another one must lie in the same folder",
              name, strlen(name) > 80 ? "…" : "");

@@ -22,8 +22,10 @@ typedef struct file file;
 /* Opens `name` relative to the folder `dir`; dir NULL: the working directory. `shown` is the name
  * in messages. E_OPEN, E_NOT_FILE; NULL after an error. */
 file *file_open(arena *a, diag *d, const char *dir, const char *name, const char *shown);
-/* The same for a name out of a downloaded file: a single path component, never a path; E_PATH. */
-file *file_open_component(arena *a, diag *d, const char *dir, const char *name, const char *shown);
+/* The same for a name that stands in a downloaded file, at `loc`: a single path component, never a
+ * path; E_PATH. */
+file *file_open_component(arena *a, diag *d, src_loc loc, const char *dir, const char *name,
+                          const char *shown);
 uint64_t file_size(const file *f);
 const char *file_name(const file *f);
 /* True when two open files are the same inode. */

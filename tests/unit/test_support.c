@@ -339,7 +339,7 @@ START_TEST(file_component_is_no_path) {
                                     "a/b",      "/etc/passwd", "C:\\w", "\\\\srv\\w", "~/w",
                                     "file://w", "a\nb",        "a\x7f"};
   const char *name = bad[_i];
-  ck_assert_ptr_null(file_open_component(mem, d, folder, name, "shown"));
+  ck_assert_ptr_null(file_open_component(mem, d, loc_file("index"), folder, name, "shown"));
   ck_assert_int_eq(diag_first(d)->code, E_PATH);
   ck_assert_ptr_null(diag_first(d)->next);
 }
@@ -349,15 +349,15 @@ START_TEST(file_component_limits) {
   char name[5001];
   memset(name, 'n', sizeof name);
   name[5000] = 0;
-  ck_assert_ptr_null(file_open_component(mem, d, folder, name, "shown"));
+  ck_assert_ptr_null(file_open_component(mem, d, loc_file("index"), folder, name, "shown"));
   name[80] = 0;
   expect_messages(arena_printf(
       mem,
-      "shown: error: the file name '%s…' is not a plain name of at most 255 bytes; a file "
+      "index: error: the file name '%s…' is not a plain name of at most 255 bytes; a file "
       "named by another one must lie in the same folder [E_PATH]",
       name));
   put_text("w.bin", "x");
-  file *f = file_open_component(mem, d, folder, "w.bin", "w.bin");
+  file *f = file_open_component(mem, d, loc_file("index"), folder, "w.bin", "w.bin");
   ck_assert_ptr_nonnull(f);
   ck_assert(file_close(f, d));
 }
