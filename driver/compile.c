@@ -184,10 +184,11 @@ int cmd_compile(driver *dr) {
   const char *emit = flag_text(dr, F_EMIT, emits[WRITE_OBJ].word);
   while (strcmp(emits[j.emit].word, emit) != 0)
     j.emit++;
-  choose_outputs(&j);
   int code = check_operand(dr);
-  if (code == EXIT_OK) code = check_flags(&j);
   if (code != EXIT_OK || !build_options_read(dr, &j.options)) return code;
+  choose_outputs(&j);
+  code = check_flags(&j);
+  if (code != EXIT_OK) return code;
   j.options.codegen.shared_symbol = j.emit == WRITE_SHARED;
   return compile(&j) ? EXIT_OK : diag_exit_code(dr->diag);
 }
