@@ -21,6 +21,11 @@ static bool is_word(char c) {
          c == '-' || c == '.' || c == '_';
 }
 
+/* A byte of a character in UTF-8 after its first. */
+static bool is_continuation(char c) {
+  return ((unsigned char)c & 0xc0) == 0x80;
+}
+
 static size_t string_end(const json_text *in, size_t at) {
   for (at++; at < in->size; at++) {
     if (in->text[at] == '"') return at + 1;
@@ -40,7 +45,10 @@ static token next_token(const json_text *in, size_t at) {
   size_t end = at;
   while (end < in->size && is_word(in->text[end]))
     end++;
-  return end > at ? (token){T_WORD, at, end} : (token){T_OTHER, at, at + 1};
+  if (end > at) return (token){T_WORD, at, end};
+  for (end++; end < in->size && is_continuation(in->text[end]);)
+    end++;
+  return (token){T_OTHER, at, end};
 }
 
 static bool token_is(const json_text *in, token t, const char *s) {
@@ -64,7 +72,7 @@ static src_loc place(const json_text *in, size_t at) {
     if (in->text[i] == '\n') {
       line++;
       column = 1;
-    } else if (((unsigned char)in->text[i] & 0xc0) != 0x80) {
+    } else if (!is_continuation(in->text[i])) {
       column++;
     }
   }
