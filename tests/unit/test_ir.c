@@ -71,6 +71,7 @@ START_TEST(enumerations_are_spelled) {
   ck_assert_str_eq(ir_enum_name(ATTR_FORM, FORM_ERF), "erf");
   ck_assert_str_eq(ir_enum_name(ATTR_FORM, FORM_TANH), "tanh");
   ck_assert_str_eq(ir_enum_name(ATTR_BOOL, 1), "true");
+  ck_assert_str_eq(ir_enum_name(ATTR_POSITION, 0), "none");
   ck_assert_ptr_null(ir_enum_name(ATTR_ACT, 5));
   ck_assert_ptr_null(ir_enum_name(ATTR_ACT, -1));
   ck_assert_ptr_null(ir_enum_name(ATTR_INT, 0));
@@ -181,7 +182,8 @@ START_TEST(types_compare) {
   ck_assert(!ir_type_equal(&a, &c));
   ck_assert(!ir_type_equal(&a, &i));
   ir_type made = ir_type_make(IR_F32, 2, (int64_t[]){DIM_N, 4}), two = ir_type2(DIM_N, 4);
-  ck_assert(ir_type_equal(&a, &made) && ir_type_equal(&a, &two));
+  ir_type one = ir_type1(4), row = type("f32[4]");
+  ck_assert(ir_type_equal(&a, &made) && ir_type_equal(&a, &two) && ir_type_equal(&one, &row));
 }
 END_TEST
 
@@ -449,6 +451,19 @@ START_TEST(head_counts_have_to_fit) {
 }
 END_TEST
 
+START_TEST(shared_heads_have_a_limit) {
+  ir_id p = input("p", "f32[N,1048576,S]"), v = input("v", "f32[N,2048]");
+  ir_id y = op(OP_context, p, v, IR_NONE, IR_NONE);
+  ir_at(g, y)->attr[A_heads].i = 1 << 20;
+  ir_at(g, y)->attr[A_kv_heads].i = 1;
+  misfit(y, "spcc: error: context 'y': 1048576 heads of 2048 channels are over 2147483647 channels "
+            "[E_ATTR]");
+  ir_at(g, y)->attr[A_head_size].i = 2047;
+  ck_assert(ir_infer(g, y, d));
+  ck_assert_str_eq(type_text(y), "f32[N,2146435072]");
+}
+END_TEST
+
 /* ---- changing ---- */
 
 START_TEST(uses_are_counted_and_replaced) {
@@ -692,6 +707,7 @@ int main(void) {
   tcase_add_test(c, rules_beyond_types_are_checked);
   tcase_add_test(c, operands_have_to_exist);
   tcase_add_test(c, head_counts_have_to_fit);
+  tcase_add_test(c, shared_heads_have_a_limit);
   tcase_add_test(c, uses_are_counted_and_replaced);
   tcase_add_test(c, cleanup_drops_what_reaches_no_output);
   tcase_add_test(c, cleanup_restores_the_order);

@@ -221,6 +221,20 @@ START_TEST(blanks_and_comments_are_free) {
 }
 END_TEST
 
+START_TEST(broken_graphs_are_printed_too) {
+  ir_graph *g = ir_graph_new(mem, "");
+  ir_id none = IR_NONE, beyond = 7;
+  ir_add_op(g, "a", OP_relu, &beyond, 1);
+  ir_add_op(g, "b", OP_relu, &none, 1);
+  g->values[1].nin = 1;
+  g->values[1].attr[A_act].i = 99;
+  g->values[1].op = OP_COUNT;
+  g->values[1].type.dtype = 9;
+  ck_assert_str_eq(ir_print(g, mem), "spcc-ir 1\nmodel \"\" max_batch=1 max_sequence=512\n"
+                                     "%a = relu %? : f32[]\n%b = ? _ {act=99} : ?[]\nend\n");
+}
+END_TEST
+
 /* ---- constants by hash ---- */
 
 typedef struct weights {
@@ -743,6 +757,7 @@ int main(void) {
   tcase_add_test(c, the_sample_round_trips);
   tcase_add_test(c, the_sample_is_read_right);
   tcase_add_test(c, blanks_and_comments_are_free);
+  tcase_add_test(c, broken_graphs_are_printed_too);
   tcase_add_test(c, large_constants_go_by_hash);
   tcase_add_test(c, other_weights_are_refused);
   tcase_add_loop_test(c, errors_are_located, 0, sizeof errors / sizeof *errors);

@@ -258,6 +258,11 @@ static void const_type(ir_graph *g) {
 static void const_dim(ir_graph *g) {
   g->values[V_C].type.dim[0] = DIM_S;
 }
+static void const_rank(ir_graph *g) {
+  g->values[V_C].type.rank = IR_MAX_RANK + 1;
+  for (int i = 0; i < IR_MAX_RANK; i++)
+    g->values[V_C].type.dim[i] = 1;
+}
 static void const_count(ir_graph *g) {
   g->values[V_C].tensor->count = 3;
 }
@@ -342,6 +347,7 @@ static const struct {
     {const_type, "t.ir:6:7: error: constant 'c': constants are f32 [E_DTYPE]"},
     {const_dim, "t.ir:6:7: error: constant 'c': dimension -2 of f32[S] is not in 1 … 2147483647 "
                 "[E_DIM]"},
+    {const_rank, "t.ir:6:7: error: constant 'c': an impossible type [E_SHAPE]"},
     {const_count, "t.ir:6:7: error: constant 'c': the data does not have the 2 elements of f32[2] "
                   "[E_SHAPE]"},
     {const_elements, "t.ir:6:7: error: constant 'c': f32[1048576,1048576,2] has too many elements "
