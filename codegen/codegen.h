@@ -14,18 +14,18 @@ typedef struct codegen_options {
   enum isa_level levels[ISA_COUNT]; /* falling */
   uint32_t level_count;
   int opt_level;
-  bool debug;             /* -g: line tables are not made yet; keeps names */
-  bool generic;           /* --pipeline=generic: plain loops and LLVM's -O3 */
-  bool shared_symbol;     /* also export spcc_model, an alias of <name>_info */
-  bool external_weights;  /* weights are not put into the object */
+  bool debug;            /* -g: line tables are not made yet; keeps names */
+  bool generic;          /* --pipeline=generic: plain loops and LLVM's -O3 */
+  bool shared_symbol;    /* also export spcc_model, an alias of <name>_info */
+  bool external_weights; /* weights are not put into the object */
 } codegen_options;
 
 typedef struct codegen_result {
-  bytes object;         /* ELF, assembly or LLVM text */
-  bytes header;         /* the C header */
-  bytes weights;        /* the packed weights (also when embedded) */
+  bytes object;  /* ELF, assembly or LLVM text */
+  bytes header;  /* the C header */
+  bytes weights; /* the packed weights (also when embedded) */
   uint64_t digest;
-  uint64_t code_bytes;  /* of .text */
+  uint64_t code_bytes; /* of .text */
 } codegen_result;
 
 /* Compiles a planned graph. With `generic`, a graph straight from the frontend after `fuse`-free

@@ -89,7 +89,7 @@ typedef struct pass_watch {
 /* The passes that will run: those of --passes, or of the table at this -O. */
 static const char *pass_list(driver *dr, const build_options *o) {
   if (o->passes) return o->passes;
-  if (o->codegen.generic) return o->pass.opt_level > 0 ? "fold,dead" : "";
+  if (o->codegen.generic) return "fuse,plan"; /* the dense weights as they are */
   const char *list = "";
   for (const pass *p = pipeline; p->name; p++)
     if (o->pass.opt_level >= p->min_opt)

@@ -38,13 +38,13 @@ const char *spcc_status_text(spcc_status status);
 typedef enum spcc_cpu_level {
   SPCC_CPU_UNKNOWN = 0,
   SPCC_CPU_BASELINE = 1,
-  SPCC_CPU_X86_64_V3 = 3, /* AVX2, FMA, BMI2, F16C … */
+  SPCC_CPU_X86_64_V3 = 3, /* AVX2, FMA, BMI2, F16C ... */
   SPCC_CPU_X86_64_V4 = 4  /* AVX-512 F BW CD DQ VL */
 } spcc_cpu_level;
 
 /* The highest level that this CPU and operating system support. */
 uint32_t spcc_cpu(void);
-/* "x86-64-v4" … */
+/* "x86-64-v4" ... */
 const char *spcc_cpu_name(uint32_t level);
 
 /* Runs tasks. parallel_for calls task(arg, i) once for each i in [0, n), n <= threads, in any order
@@ -66,9 +66,9 @@ typedef struct spcc_call {
   uint32_t size;           /* sizeof(spcc_call) */
   uint32_t cpu;            /* level from spcc_cpu(), obtained once; 0 detects on this call */
   uint64_t model;          /* digest from the model's header; 0: unchecked */
-  int32_t batch, sequence; /* 1 … the model's limits; 0 computes nothing */
+  int32_t batch, sequence; /* 1 ... the model's limits; 0 computes nothing */
   const int32_t *lengths;  /* NULL: rectangular [batch, sequence]; else `batch` lengths, each
-                              0 … sequence, and rows concatenated */
+                              0 ... sequence, and rows concatenated */
   const void *const *in;   /* in the order of spcc_info.inputs; NULL entries for absent ones */
   void *const *out;        /* in the order of spcc_info.outputs */
   void *const *state;      /* reserved: NULL */
@@ -96,7 +96,7 @@ typedef struct spcc_tensor {
 /* One weight of a linear, or one part of it. */
 typedef struct spcc_layer {
   const char *name;
-  const char *pattern; /* "4x1", "dense" … */
+  const char *pattern; /* "4x1", "dense" ... */
   const char *kernel;
   uint32_t rows, cols; /* outputs, inputs of the whole weight */
   uint64_t nnz;        /* non-zeros of this part */

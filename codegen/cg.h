@@ -1,0 +1,266 @@
+/* Inside codegen: what its files share. */
+#ifndef SPCC_CODEGEN_CG_H
+#define SPCC_CODEGEN_CG_H
+
+#include <stddef.h>
+
+#include "codegen/build.h"
+#include "codegen/codegen.h"
+
+/* Where the embedded weights lie: a section of theirs alone, for LLVM puts constants of its own
+ * into .lrodata. Linkers gather both into one. */
+#define WEIGHTS_SECTION ".lrodata.weights"
+
+/* ---- the packed weights ---- */
+
+/* Grows by whole segments, each at a multiple of 64 bytes. */
+typedef struct blob_segment {
+  const void *data;
+  size_t size;
+  uint64_t at;
+  struct blob_segment *next;
+} blob_segment;
+typedef struct blob {
+  arena *arena;
+  blob_segment *first, *last;
+  uint64_t size;
+} blob;
+/* Appends `size` bytes (they must outlive the blob) and returns their offset. */
+uint64_t blob_add(blob *b, const void *data, size_t size);
+/* Writes the whole blob, blob->size bytes, zeros between segments. */
+void blob_copy(const blob *b, unsigned char *to);
+
+/* ---- the frame: what one call's phases share ----
+ * A struct on the stack of <name>_run, read by every task. Offsets in bytes; pointers and 64-bit
+ * integers. The arrays lie in the workspace. */
+enum frame {
+  F_IN = 0,       /* const void *const *: the caller's inputs */
+  F_OUT = 8,      /* void *const * */
+  F_WEIGHTS = 16, /* the packed weights */
+  F_WORK = 24,    /* the workspace's slots */
+  F_SCRATCH = 32, /* of task 0; task i's is i * F_SCRATCH_STEP further */
+  F_SCRATCH_STEP = 40,
+  F_N = 48, /* computed tokens */
+  F_BATCH = 56,
+  F_NT = 64,     /* token tiles: ceil(N / 64) */
+  F_BT = 72,     /* sequence tiles: ceil(batch / 64) */
+  F_START = 80,  /* i32[batch + 1]: first packed token of each sequence; [batch] = N */
+  F_BASE = 88,   /* i32[batch + 1]: first row of each sequence in the caller's memory */
+  F_SRC = 96,    /* i32[NT * 64]: row of each packed token in the caller's memory */
+  F_POS = 104,   /* i32[NT * 64]: its position in its sequence */
+  F_KBIAS = 112, /* f32[NT * 64]: 0, or -infinity where the mask has a hole */
+  F_ITEMS = 120, /* i32[batch + 1]: query tiles of the sequences before */
+  F_EXEC = 128,
+  F_THREADS = 136,
+  F_STEP = 144,        /* tiles in an item of the linear that runs now: 1 or 2 */
+  F_SCRATCH_ROW = 152, /* bytes of a row of padded positions */
+  FRAME_BYTES = 192
+};
+
+/* How many items of work a phase has. */
+enum items {
+  ITEMS_QUARTERS,  /* 16 tokens each: 4 * tiles */
+  ITEMS_TILES,     /* 64 tokens each */
+  ITEMS_LINEAR,    /* ceil(tiles / F_STEP) * chunks */
+  ITEMS_ATTENTION, /* heads * query tiles of all sequences */
+  ITEMS_UNPACK,    /* tiles, and one per sequence for the zeros */
+  ITEMS_FIXED      /* `factor` of them */
+};
+
+/* One step of the compiled model: per ISA level a function
+ * void (frame *, i64 lo, i64 hi, i64 task) that does the items lo … hi - 1. */
+typedef struct phase {
+  const char *name;
+  V fn[ISA_COUNT];
+  enum items items;
+  bool per_batch;  /* rows are sequences (BT), not tokens (NT) */
+  uint32_t factor; /* chunks of a linear, heads of an attention */
+} phase;
+
+typedef struct layer_row { /* of spcc_info.layers */
+  const char *name, *pattern, *kernel;
+  uint32_t rows, cols;
+  uint64_t nnz, bytes;
+} layer_row;
+
+/* A kernel or driver that several layers share, found again by its key. */
+typedef struct shared_fn {
+  const char *key;
+  V fn;
+  struct shared_fn *next;
+} shared_fn;
+
+typedef struct cg {
+  bld b;
+  arena *a;
+  diag *d;
+  const ir_graph *g;
+  const codegen_options *o;
+  blob blob;
+  phase **phases;
+  uint32_t phase_count, phase_capacity;
+  layer_row *layers;
+  uint32_t layer_count, layer_capacity;
+  uint64_t parameters, nnz;
+  shared_fn *shared;
+  uint64_t scratch_per_position; /* bytes per padded sequence position and task */
+  bool scratch_square;           /* plus a float per pair of positions (generic attention) */
+  uint64_t digest;
+} cg;
+
+/* The first 64 bytes of the weights: u64 magic ("SPCCWTS1"), u64 digest, u64 size. */
+#define WEIGHTS_MAGIC 0x3153545743435053u
+
+/* Finds the function with `key`, or NULL. Keys carry the ISA's name. */
+V cg_shared(const cg *c, const char *key);
+void cg_share(cg *c, const char *key, V fn);
+/* Adds a phase; its functions are filled in by the caller. */
+phase *cg_phase(cg *c, const char *name, enum items items, bool per_batch, uint32_t factor);
+/* Begins the function of phase `p` for the builder's ISA. Parameters: frame, lo, hi, task. */
+void cg_phase_begin(cg *c, phase *p);
+
+/* ---- emitting from inside a phase ---- */
+/* First byte of the slot of value `v`; `frame` is the function's frame pointer. */
+V cg_slot(cg *c, V frame, const ir_value *v);
+/* The packed weights at a constant offset. */
+V cg_weights(cg *c, V frame, uint64_t at);
+/* Offset in the blob of a constant's elements; appended on the first use. */
+uint64_t cg_constant(cg *c, const ir_value *v);
+/* True when the rows of `v` are sequences: type [B, C]. */
+bool cg_per_batch(const ir_value *v);
+/* Number of channels: the last dimension. */
+uint32_t cg_channels(const ir_value *v);
+
+/* ---- math on vectors, mathfn.c ---- */
+V m_exp2_nonpositive(bld *b, V t); /* 2^t for t <= 0; exactly 0 below -126 */
+V m_gelu(bld *b, V x);             /* erf form */
+V m_gelu_tanh(bld *b, V x);
+V m_tanh(bld *b, V x);
+V m_act(bld *b, enum ir_act act, V x);
+
+/* ---- ops; each adds the phases of one value ---- */
+bool emit_rows_sum(cg *c, const ir_value *v); /* gather, embed */
+bool emit_linear(cg *c, const ir_value *v);
+void emit_layernorm(cg *c, const char *name, const ir_value *x, const ir_value *y,
+                    const ir_value *gamma, const ir_value *beta, double eps);
+bool emit_pointwise(cg *c, const ir_value *v); /* gelu, relu, tanh, add, mul */
+bool emit_layernorm_op(cg *c, const ir_value *v);
+bool emit_attention(cg *c, const ir_value *v);
+bool emit_first(cg *c, const ir_value *v);
+bool emit_pack(cg *c, const ir_value *v);
+bool emit_unpack(cg *c, const ir_value *v);
+
+/* Reports scores, softmax or context that fuse did not turn into attention. */
+bool refuse_unfused(cg *c, const ir_value *v);
+/* False, with an error, for attention that no emitter handles. */
+bool attention_supported(cg *c, const ir_value *v);
+/* The value of gelu, relu, tanh, add or mul for one vector (or scalar); y: second operand. */
+V pointwise_value(bld *b, const ir_value *v, V x, V y);
+
+/* ---- rows in memory, border.c ----
+ * A token's row of the result is the sum of some rows: of the caller's tensor or of tables. */
+enum { MAX_SUMMANDS = 3 };
+typedef struct summand {
+  V base;              /* f32 rows */
+  const ir_value *ids; /* i32[N] that picks the row; NULL: row 0 */
+} summand;
+typedef struct rows_sum {
+  summand s[MAX_SUMMANDS];
+  uint32_t count, channels;
+  bool per_batch, from_caller; /* from_caller: rows are those of the caller's tensor */
+} rows_sum;
+/* Tables and ids of a gather or an embed. */
+rows_sum rows_of(cg *c, V frame, const ir_value *v);
+/* The rows of pack's input. */
+rows_sum rows_from_caller(cg *c, V frame, const ir_value *v);
+/* Summand i's row for packed token (or sequence) `token`. */
+V summand_row(cg *c, V frame, const rows_sum *r, uint32_t i, V token);
+/* Row in the caller's tensors of a packed token; of a sequence: itself. */
+V caller_row(cg *c, V frame, bool per_batch, V token);
+/* Zeros in the rows of sequence `seq` of output `out` that are not computed. */
+void zero_rest(cg *c, V frame, V out, uint32_t channels, V seq);
+/* The workspace's bytes for one task's scratch, from the padded number of positions. */
+V scratch_bytes(cg *c, V positions);
+
+/* LayerNorm of 16 tokens in place or from x to y, both at the quarter's first byte of channel 0;
+ * gamma and beta point at f32[channels]. */
+/* First byte of quarter `quarter` (16 tokens) in channel 0 of a tensor at `base`. */
+V quarter_at(cg *c, V base, V quarter, uint32_t channels);
+void emit_norm_quarter(cg *c, V x, V y, V gamma, V beta, uint32_t channels, double eps);
+
+/* ---- linears ---- */
+typedef struct linear_shape {
+  uint32_t m, k; /* outputs, inputs */
+  bool bias, residual;
+  enum ir_act act;
+} linear_shape;
+
+/* Arguments of a kernel function: pointers, and tiles and ends as i64. */
+typedef struct kernel_args {
+  V record, x, y, bias, residual, tiles, ends;
+} kernel_args;
+/* Which ends of the reduction a kernel handles. */
+typedef struct kernel_ends {
+  bool first; /* accumulators start from the bias, else from y */
+  bool last;  /* activation and residual are applied before the store */
+} kernel_ends;
+/* The same as a run-time argument of the gather kernel, whose bodies are too long to be repeated.
+ */
+enum { GATHER_FIRST = 1, GATHER_LAST = 2 /* the residual; a gather applies no activation */ };
+
+/* Begins a kernel function named `key`. */
+kernel_args kernel_begin(cg *c, const char *key);
+V kernel_dense(cg *c, const linear_shape *s, kernel_ends e);
+V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols);
+/* Token tiles that a gather kernel can take at once: 1 or 2. */
+uint32_t gather_tiles(const isa *level);
+V kernel_gather(cg *c, const linear_shape *s, uint32_t tiles, uint32_t cols);
+
+/* ---- packing, pack.c ---- */
+/* Packs part `index` of linear `v` for chunks of chunk_rows outputs: a directory
+ * u64[slabs][chunks] of record offsets from the part's start, then the records. */
+typedef struct packed_part {
+  const void *data;
+  size_t size;
+  uint64_t nnz;
+  uint32_t slabs;
+} packed_part;
+/* list: slabs in which a gather lists its rows without non-zeros as well. */
+enum { LIST_FIRST = 1, LIST_LAST = 2 };
+packed_part pack_part(arena *a, const ir_graph *g, const ir_value *v, uint32_t index,
+                      uint32_t chunk_rows, unsigned list);
+
+/* A record's fixed head: u32 fields. */
+enum record {
+  R_GROUPS = 0,  /* groups of rows; gather: buckets */
+  R_SINGLES = 4, /* dense: rows after the last full group */
+  R_K = 8,       /* inputs in this slab */
+  R_HEAD = 12,   /* byte offsets from the record: group heads … */
+  R_INDEX = 16,
+  R_VALUES = 20,
+  RECORD_BYTES = 64
+};
+enum { DENSE_ROWS = 6 }; /* outputs in a dense group, on every ISA */
+
+/* ---- entry points, object ---- */
+/* <name>_run, <name>_workspace and <name>_info, from the phases that are there. */
+bool emit_entry(cg *c);
+/* The pieces of emit_entry. The prologue fills the frame from a checked call. */
+V emit_detect(cg *c);                             /* u64 (): CPU level, see spcc_cpu_level */
+V emit_workspace_bytes(cg *c);                    /* u64 (u64 batch, u64 sequence, u64 threads) */
+V emit_check(cg *c, V workspace_bytes, V detect); /* i64 (call *): a status, or the level << 32 */
+V emit_prologue(cg *c);                           /* i64 (call *, frame *): a status */
+V emit_info(cg *c);                               /* the spcc_info constant */
+/* The workspace and the run agree on this many threads at most. */
+enum { MAX_THREADS = 4096 };
+/* Bytes of the workspace before the slots: the frame's arrays. */
+ir_bytes frame_arrays(void);
+/* --pipeline=generic: the plain loops of one op, in the layout [channels][tokens]. */
+bool emit_generic(cg *c, const ir_value *v);
+/* Gives the placeholder section .lrodata of LLVM's object the weights as its contents. */
+bool object_add_weights(arena *a, diag *d, bytes object, bytes weights, bytes *out);
+/* Bytes of machine code in an object. */
+uint64_t object_text_size(bytes object);
+bytes make_header(cg *c);
+
+#endif

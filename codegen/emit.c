@@ -1,0 +1,233 @@
+/* codegen(): a planned graph to LLVM IR, machine code, and the object with its weights. */
+#include <llvm-c/Analysis.h>
+#include <llvm-c/ErrorHandling.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/TargetMachine.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "codegen/cg.h"
+#include "support/checked.h"
+#include "support/sha256.h"
+
+/* ---- the emitter of each op ---- */
+
+typedef bool op_emitter(cg *c, const ir_value *v);
+
+static bool emit_nothing(cg *c, const ir_value *v) {
+  (void)c;
+  (void)v;
+  return true;
+}
+
+/* scores, softmax and context exist for the frontend and the passes; fused, they are attention. */
+bool refuse_unfused(cg *c, const ir_value *v) {
+  return diag_error(c->d, v->loc, E_OP,
+                    "'%s': op '%s' can be compiled only as part of scores, softmax and context "
+                    "in a row, which the pass fuse turns into attention",
+                    v->name, ir_ops[v->op].name);
+}
+
+static op_emitter *const emitters[OP_COUNT] = {
+    [OP_pack] = emit_pack,         [OP_unpack] = emit_unpack,
+    [OP_positions] = emit_nothing, [OP_gather] = emit_rows_sum,
+    [OP_embed] = emit_rows_sum,    [OP_linear] = emit_linear,
+    [OP_add] = emit_pointwise,     [OP_mul] = emit_pointwise,
+    [OP_gelu] = emit_pointwise,    [OP_relu] = emit_pointwise,
+    [OP_tanh] = emit_pointwise,    [OP_layernorm] = emit_layernorm_op,
+    [OP_scores] = refuse_unfused,  [OP_softmax] = refuse_unfused,
+    [OP_context] = refuse_unfused, [OP_attention] = emit_attention,
+    [OP_first] = emit_first,
+};
+
+bool emit_layernorm_op(cg *c, const ir_value *v) {
+  emit_layernorm(c, v->name, ir_in(c->g, v, 0), v, ir_in(c->g, v, 1), ir_in(c->g, v, 2),
+                 v->attr[A_eps].f);
+  return true;
+}
+
+static bool emit_ops(cg *c) {
+  for (uint32_t i = 0; i < c->g->count; i++) {
+    const ir_value *v = &c->g->values[i];
+    if (v->kind != IR_OP) continue;
+    bool ok = c->o->generic ? emit_generic(c, v) : emitters[v->op](c, v);
+    if (!ok) return false;
+  }
+  return true;
+}
+
+/* ---- the module ---- */
+
+static void init_types(bld *b) {
+  b->i1 = LLVMInt1TypeInContext(b->cx);
+  b->i8 = LLVMInt8TypeInContext(b->cx);
+  b->i16 = LLVMInt16TypeInContext(b->cx);
+  b->i32 = LLVMInt32TypeInContext(b->cx);
+  b->i64 = LLVMInt64TypeInContext(b->cx);
+  b->f32 = LLVMFloatTypeInContext(b->cx);
+  b->ptr = LLVMPointerTypeInContext(b->cx, 0);
+  b->none = LLVMVoidTypeInContext(b->cx);
+}
+
+static const char triple[] = "x86_64-unknown-linux-gnu";
+
+static LLVMTargetMachineRef make_machine(const codegen_options *o) {
+  LLVMInitializeX86TargetInfo();
+  LLVMInitializeX86Target();
+  LLVMInitializeX86TargetMC();
+  LLVMInitializeX86AsmPrinter();
+  LLVMInitializeX86AsmParser();
+  LLVMTargetRef target;
+  char *message = NULL;
+  if (LLVMGetTargetFromTriple(triple, &target, &message)) {
+    LLVMDisposeMessage(message);
+    return NULL;
+  }
+  LLVMCodeGenOptLevel level = o->opt_level == 0 ? LLVMCodeGenLevelNone : LLVMCodeGenLevelDefault;
+  if (o->opt_level >= 3) level = LLVMCodeGenLevelAggressive;
+  return LLVMCreateTargetMachine(target, triple, "x86-64", "", level, LLVMRelocPIC,
+                                 LLVMCodeModelMedium);
+}
+
+static void init_module(cg *c, LLVMTargetMachineRef machine) {
+  bld *b = &c->b;
+  b->cx = LLVMContextCreate();
+  b->mod = LLVMModuleCreateWithNameInContext("spcc", b->cx);
+  b->b = LLVMCreateBuilderInContext(b->cx);
+  LLVMSetSourceFileName(b->mod, "spcc", 4);
+  LLVMSetTarget(b->mod, triple);
+  LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);
+  LLVMSetModuleDataLayout(b->mod, layout);
+  LLVMDisposeTargetData(layout);
+  init_types(b);
+}
+
+static bool internal_error(cg *c, const char *what, char *message) {
+  int line = message ? (int)strcspn(message, "\n") : 0; /* LLVM lists every consequence */
+  diag_error(c->d, loc_file("spcc"), E_INTERNAL, "%s: %.*s", what, line, message ? message : "");
+  LLVMDisposeMessage(message);
+  return false;
+}
+
+/* Our kernels are tiled by hand: LLVM cleans up, but neither vectorises nor unrolls them. The
+ * generic pipeline gets all that LLVM has. */
+static bool optimize(cg *c, LLVMTargetMachineRef machine) {
+  char *message = NULL;
+  if (LLVMVerifyModule(c->b.mod, LLVMReturnStatusAction, &message))
+    return internal_error(c, "LLVM rejects the module", message);
+  LLVMDisposeMessage(message);
+  if (c->o->opt_level == 0) return true;
+  LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
+  LLVMBool all = c->o->generic;
+  LLVMPassBuilderOptionsSetLoopVectorization(options, all);
+  LLVMPassBuilderOptionsSetSLPVectorization(options, all);
+  LLVMPassBuilderOptionsSetLoopInterleaving(options, all);
+  LLVMPassBuilderOptionsSetLoopUnrolling(options, all);
+  LLVMErrorRef e = LLVMRunPasses(c->b.mod, all ? "default<O3>" : "default<O2>", machine, options);
+  LLVMDisposePassBuilderOptions(options);
+  if (!e) return true;
+  char *text = LLVMGetErrorMessage(e);
+  diag_error(c->d, loc_file("spcc"), E_INTERNAL, "LLVM's passes: %s", text);
+  LLVMDisposeErrorMessage(text);
+  return false;
+}
+
+/* The weights begin with a head that names their model. */
+static void begin_weights(cg *c) {
+  c->blob.arena = c->a;
+  blob_add(&c->blob, arena_alloc(c->a, 64, 64), 64);
+}
+
+/* What a caller relies on besides the weights: limits, inputs, outputs. */
+static char *contract_text(cg *c) {
+  const ir_graph *g = c->g;
+  char *text = arena_printf(c->a, "spcc %u %s %lld %lld", SPCC_ABI, g->name,
+                            (long long)g->max_batch, (long long)g->max_sequence);
+  for (uint32_t i = 0; i < g->count; i++)
+    if (g->values[i].kind == IR_INPUT)
+      text = arena_printf(c->a, "%s\nin %s %s", text, g->values[i].name,
+                          ir_type_print(c->a, &g->values[i].type));
+  for (uint32_t i = 0; i < g->output_count; i++)
+    text = arena_printf(c->a, "%s\nout %s %s", text, g->outputs[i].name,
+                        ir_type_print(c->a, &ir_at(g, g->outputs[i].value)->type));
+  return text;
+}
+
+static void finish_weights(cg *c, codegen_result *out) {
+  unsigned char *data = arena_alloc(c->a, c->blob.size, 64);
+  blob_copy(&c->blob, data);
+  out->weights = (bytes){data, c->blob.size};
+  char *text = contract_text(c);
+  sha256 parts[2] = {sha256_of(data, c->blob.size), sha256_of(text, strlen(text))};
+  sha256 all = sha256_of(parts, sizeof parts);
+  memcpy(&c->digest, all.byte, 8);
+  uint64_t head[3] = {WEIGHTS_MAGIC, c->digest, c->blob.size};
+  memcpy(data, head, sizeof head);
+  out->digest = c->digest;
+}
+
+static bool write_object(cg *c, LLVMTargetMachineRef machine, enum codegen_emit emit,
+                         codegen_result *out) {
+  if (emit == EMIT_LLVM) {
+    char *text = LLVMPrintModuleToString(c->b.mod);
+    out->object = (bytes){(unsigned char *)arena_strdup(c->a, text), strlen(text)};
+    LLVMDisposeMessage(text);
+    return true;
+  }
+  LLVMMemoryBufferRef buffer;
+  char *message = NULL;
+  LLVMCodeGenFileType type = emit == EMIT_ASM ? LLVMAssemblyFile : LLVMObjectFile;
+  if (LLVMTargetMachineEmitToMemoryBuffer(machine, c->b.mod, type, &message, &buffer))
+    return internal_error(c, "LLVM's code generation", message);
+  bytes code = {(const unsigned char *)LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer)};
+  bool ok = true;
+  if (emit == EMIT_ASM || c->o->external_weights) {
+    unsigned char *copy = arena_alloc(c->a, code.size + 1, 64);
+    memcpy(copy, code.data, code.size);
+    out->object = (bytes){copy, code.size};
+  } else {
+    ok = object_add_weights(c->a, c->d, code, out->weights, &out->object);
+  }
+  if (emit == EMIT_OBJ) out->code_bytes = object_text_size(code);
+  LLVMDisposeMemoryBuffer(buffer);
+  return ok;
+}
+
+/* The sizes that 32-bit tables and 64-bit workspaces allow. */
+static bool check_limits(const ir_graph *g, diag *d) {
+  size_t tokens, bytes_at_most;
+  uint64_t per_tile = 3 * TILE_BYTES;
+  for (uint32_t i = 0; i < g->slot_count; i++)
+    per_tile += g->slots[i].per_n_tile + g->slots[i].per_b_tile;
+  if (!size_mul((size_t)g->max_batch, (size_t)g->max_sequence, &tokens) || tokens >= INT32_MAX ||
+      !size_mul(tokens, per_tile, &bytes_at_most) || bytes_at_most > SIZE_MAX / 4)
+    return diag_error(d, loc_file(g->name), E_OVERFLOW,
+                      "max_batch %lld times max_sequence %lld is too large; lower one of them",
+                      (long long)g->max_batch, (long long)g->max_sequence);
+  return true;
+}
+
+bool codegen(const ir_graph *g, const codegen_options *o, enum codegen_emit emit, arena *a, diag *d,
+             codegen_result *out) {
+  *out = (codegen_result){0};
+  if (!check_limits(g, d)) return false;
+  cg c = {.a = a, .d = d, .g = g, .o = o};
+  LLVMTargetMachineRef machine = make_machine(o);
+  if (!machine)
+    return diag_error(d, loc_file("spcc"), E_TARGET, "LLVM lacks the target %s", triple);
+  init_module(&c, machine);
+  begin_weights(&c);
+  bool ok = emit_ops(&c);
+  if (ok) {
+    finish_weights(&c, out);
+    emit_entry(&c);
+    ok = optimize(&c, machine) && write_object(&c, machine, emit, out);
+  }
+  if (ok) out->header = make_header(&c);
+  LLVMDisposeBuilder(c.b.b);
+  LLVMDisposeModule(c.b.mod);
+  LLVMContextDispose(c.b.cx);
+  LLVMDisposeTargetMachine(machine);
+  return ok;
+}

@@ -1,0 +1,191 @@
+/* The register-tile kernels: dense groups and blocks. R output rows times T vectors of tokens stay
+ * in registers; an input costs T loads of activations, R broadcasts of weights and R*T FMAs. */
+#include <stdio.h>
+
+#include "codegen/cg.h"
+
+/* The rows of one group: where each output row starts, and its bias. */
+typedef struct group_rows {
+  V y[16], residual[16], bias[16];
+  uint32_t count;
+} group_rows;
+
+static group_rows load_rows(bld *b, const linear_shape *s, const kernel_args *a, kernel_ends e,
+                            V head, uint32_t count) {
+  group_rows g = {.count = count};
+  for (uint32_t r = 0; r < count; r++) {
+    V row = b_load32(b, head, (uint64_t)r * 4);
+    V at = b_muli(b, row, TILE_BYTES);
+    g.y[r] = b_at(b, a->y, at);
+    g.residual[r] = s->residual && e.last ? b_at(b, a->residual, at) : NULL;
+    g.bias[r] =
+        s->bias && e.first ? vsplat_at(b, b_at(b, a->bias, b_muli(b, row, 4)), 0) : vk(b, 0.0);
+  }
+  return g;
+}
+
+/* acc[r][j] += w[r] * x[j] for one input: rows broadcasts, vecs loads, rows * vecs FMAs. */
+static void multiply_add(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, uint64_t x_at, V w,
+                         uint64_t w_at) {
+  V xv[16];
+  for (uint32_t j = 0; j < vecs; j++)
+    xv[j] = vload(b, x, x_at + (uint64_t)j * b->isa->lanes * 4);
+  for (uint32_t r = 0; r < rows; r++) {
+    V wr = vsplat_at(b, w, w_at + (uint64_t)r * 4);
+    for (uint32_t j = 0; j < vecs; j++)
+      acc[r * vecs + j] = vfma(b, wr, xv[j], acc[r * vecs + j]);
+  }
+}
+
+static void start(bld *b, bool first, const group_rows *g, uint32_t vecs, V at, V *acc) {
+  for (uint32_t r = 0; r < g->count; r++) {
+    V y = b_at(b, g->y[r], at);
+    for (uint32_t j = 0; j < vecs; j++)
+      acc[r * vecs + j] = first ? g->bias[r] : vload(b, y, (uint64_t)j * b->isa->lanes * 4);
+  }
+}
+
+/* The residual is added last: as the sum's start it would make every rounding as large as its own.
+ */
+static void finish(bld *b, const linear_shape *s, bool last, const group_rows *g, uint32_t vecs,
+                   V at, const V *acc) {
+  for (uint32_t r = 0; r < g->count; r++) {
+    V y = b_at(b, g->y[r], at), res = g->residual[r] ? b_at(b, g->residual[r], at) : NULL;
+    for (uint32_t j = 0; j < vecs; j++) {
+      uint64_t off = (uint64_t)j * b->isa->lanes * 4;
+      V v = acc[r * vecs + j];
+      if (last) v = m_act(b, s->act, v);
+      if (res) v = vadd(b, v, vload(b, res, off));
+      vstore(b, v, y, off);
+    }
+  }
+}
+
+/* One group against one register tile of tokens at byte `at` (tile included) of x, y. */
+typedef void group_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *context);
+
+static void over_tokens(bld *b, const linear_shape *s, kernel_ends e, const kernel_args *a,
+                        const group_rows *g, uint32_t vecs, group_body *body, void *context) {
+  uint64_t sub_bytes = (uint64_t)vecs * b->isa->lanes * 4;
+  V acc[32];
+  loop tile = b_loop(b, k64(b, 0), a->tiles, 1, NULL, 0);
+  V y_tile = b_muli(b, tile.i, (uint64_t)s->m * TILE_BYTES);
+  V x_tile = b_at(b, a->x, b_muli(b, tile.i, (uint64_t)s->k * TILE_BYTES));
+  loop sub = b_loop(b, k64(b, 0), k64(b, TILE_BYTES), sub_bytes, NULL, 0);
+  V at = b_add(b, y_tile, sub.i);
+  start(b, e.first, g, vecs, at, acc);
+  body(b, acc, g->count, vecs, b_at(b, x_tile, sub.i), context);
+  finish(b, s, e.last, g, vecs, at, acc);
+  b_loop_end(b, &sub, NULL);
+  b_loop_end(b, &tile, NULL);
+}
+
+kernel_args kernel_begin(cg *c, const char *key) {
+  bld *b = &c->b;
+  LLVMTypeRef t[] = {b->ptr, b->ptr, b->ptr, b->ptr, b->ptr, b->i64, b->i64};
+  b_function(b, key, b->none, t, 7);
+  b_noinline(b);
+  b_noalias(b, 2);
+  return (kernel_args){b_arg(b, 0), b_arg(b, 1), b_arg(b, 2), b_arg(b, 3),
+                       b_arg(b, 4), b_arg(b, 5), b_arg(b, 6)};
+}
+
+/* ---- dense ---- */
+
+typedef struct dense_context {
+  V values, k;
+} dense_context;
+
+static void dense_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *context) {
+  const dense_context *d = context;
+  loop k = b_loop(b, k64(b, 0), d->k, 1, acc, rows * vecs);
+  V w = b_at(b, d->values, b_muli(b, k.i, (uint64_t)rows * 4));
+  multiply_add(b, acc, rows, vecs, b_at(b, x, b_muli(b, k.i, TILE_BYTES)), 0, w, 0);
+  b_loop_end(b, &k, acc);
+}
+
+/* `groups` groups of `rows` outputs; heads and values are advanced past them. */
+static void dense_groups(cg *c, const linear_shape *s, kernel_ends e, const kernel_args *a,
+                         V groups, uint32_t rows, V k, V *head, V *values) {
+  bld *b = &c->b;
+  uint32_t vecs = rows == 1 ? TILE / b->isa->lanes : b->isa->dense_vecs;
+  V cursor[] = {*head, *values};
+  loop l = b_loop(b, k64(b, 0), groups, 1, cursor, 2);
+  group_rows g = load_rows(b, s, a, e, cursor[0], rows);
+  dense_context d = {cursor[1], k};
+  over_tokens(b, s, e, a, &g, vecs, dense_body, &d);
+  cursor[0] = b_ati(b, cursor[0], (uint64_t)rows * 4);
+  cursor[1] = b_at(b, cursor[1], b_muli(b, k, (uint64_t)rows * 4));
+  b_loop_end(b, &l, cursor);
+  *head = cursor[0];
+  *values = cursor[1];
+}
+
+static void kernel_key(char *key, size_t size, const cg *c, const char *kind, const linear_shape *s,
+                       kernel_ends e, uint32_t r, uint32_t cols) {
+  snprintf(key, size, "%s.%ux%u.m%u.k%u.a%d%s%s%s%s.%s", kind, r, cols, s->m, s->k,
+           e.last ? (int)s->act : 0, s->bias && e.first ? ".bias" : "",
+           s->residual && e.last ? ".residual" : "", e.first ? ".first" : "", e.last ? ".last" : "",
+           c->b.isa->name);
+}
+
+V kernel_dense(cg *c, const linear_shape *s, kernel_ends e) {
+  char key[160];
+  kernel_key(key, sizeof key, c, "dense", s, e, DENSE_ROWS, 1);
+  V fn = cg_shared(c, key);
+  if (fn) return fn;
+  kernel_args a = kernel_begin(c, key);
+  bld *b = &c->b;
+  fn = b->fn;
+  V head = b_at(b, a.record, b_load32(b, a.record, R_HEAD));
+  V values = b_at(b, a.record, b_load32(b, a.record, R_VALUES));
+  V k = b_load32(b, a.record, R_K);
+  dense_groups(c, s, e, &a, b_load32(b, a.record, R_GROUPS), DENSE_ROWS, k, &head, &values);
+  dense_groups(c, s, e, &a, b_load32(b, a.record, R_SINGLES), 1, k, &head, &values);
+  b_return(b, NULL);
+  cg_share(c, key, fn);
+  return fn;
+}
+
+/* ---- blocks ---- */
+
+typedef struct block_context {
+  V index, values, count;
+  uint32_t cols;
+} block_context;
+
+static void block_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *context) {
+  const block_context *d = context;
+  loop i = b_loop(b, k64(b, 0), d->count, 1, acc, rows * vecs);
+  V column = b_load(b, b->i16, b_at(b, d->index, b_muli(b, i.i, 2)), 2);
+  V xk = b_at(b, x, b_muli(b, b_zext(b, column), (uint64_t)d->cols * TILE_BYTES));
+  V w = b_at(b, d->values, b_muli(b, i.i, (uint64_t)d->cols * rows * 4));
+  for (uint32_t j = 0; j < d->cols; j++)
+    multiply_add(b, acc, rows, vecs, xk, (uint64_t)j * TILE_BYTES, w, (uint64_t)j * rows * 4);
+  b_loop_end(b, &i, acc);
+}
+
+V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols) {
+  char key[160];
+  kernel_key(key, sizeof key, c, "block", s, e, r, cols);
+  V fn = cg_shared(c, key);
+  if (fn) return fn;
+  kernel_args a = kernel_begin(c, key);
+  bld *b = &c->b;
+  fn = b->fn;
+  V cursor[] = {b_at(b, a.record, b_load32(b, a.record, R_HEAD)),
+                b_at(b, a.record, b_load32(b, a.record, R_INDEX)),
+                b_at(b, a.record, b_load32(b, a.record, R_VALUES))};
+  loop l = b_loop(b, k64(b, 0), b_load32(b, a.record, R_GROUPS), 1, cursor, 3);
+  /* A group's head: u32 number of blocks, u32 rows[r]. */
+  block_context d = {cursor[1], cursor[2], b_load32(b, cursor[0], 0), cols};
+  group_rows g = load_rows(b, s, &a, e, b_ati(b, cursor[0], 4), r);
+  over_tokens(b, s, e, &a, &g, b->isa->block_vecs, block_body, &d);
+  cursor[0] = b_ati(b, cursor[0], 4 + (uint64_t)r * 4);
+  cursor[1] = b_at(b, cursor[1], b_muli(b, d.count, 2));
+  cursor[2] = b_at(b, cursor[2], b_muli(b, d.count, (uint64_t)cols * r * 4));
+  b_loop_end(b, &l, cursor);
+  b_return(b, NULL);
+  cg_share(c, key, fn);
+  return fn;
+}

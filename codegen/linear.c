@@ -1,0 +1,313 @@
+/* A linear: the driver that walks tiles, slabs and chunks of a weight and calls the kernels of its
+ * parts, and the step per layer that passes the layer's streams. */
+#include <stdio.h>
+#include <string.h>
+
+#include "codegen/cg.h"
+
+/* A linear as the driver sees it. All but the streams is constant. */
+typedef struct linear {
+  const ir_value *v;
+  linear_shape shape;
+  uint32_t chunk_rows, chunks;
+  uint32_t slabs[8];  /* of each part */
+  bool prefill;       /* the bias is a pass of its own: the first part does not cover every row */
+  bool post_act;      /* so is the activation, after the last part, */
+  bool post_residual; /* and the residual */
+} linear;
+
+enum { MAX_PARTS = 8 };
+
+/* Pointers and counts inside the driver function. */
+typedef struct driver_args {
+  V layer, x, y, residual, tiles; /* of the item's tiles */
+  V bias;
+  V chunk_lo, chunk_hi;
+} driver_args;
+
+static bool covers_all_rows(const ir_part *p, uint32_t m) {
+  return p->row_ranges == 1 && p->rows[0].lo == 0 && p->rows[0].hi == m;
+}
+
+/* The layer's table in the weights: u64 offsets from the table: bias, then each part. */
+static V part_base(bld *b, V layer, uint32_t part) {
+  return b_at(b, layer, b_load64(b, layer, 8 + (uint64_t)part * 8));
+}
+
+/* ---- passes over the rows of the item's chunks ---- */
+
+/* What a pass stores at one vector: the bias before the parts, activation and residual after. */
+static V pass_value(cg *c, const linear *l, bool prefill, V bias, V y, V residual, uint64_t off) {
+  bld *b = &c->b;
+  if (prefill) return bias;
+  V value = vload(b, y, off);
+  if (l->post_act) value = m_act(b, l->shape.act, value);
+  return l->post_residual ? vadd(b, value, vload(b, residual, off)) : value;
+}
+
+/* for tile, row of the chunks, vector: the pass before or after the parts */
+static void over_rows(cg *c, const linear *l, const driver_args *d, bool prefill) {
+  bld *b = &c->b;
+  V lo = b_muli(b, d->chunk_lo, l->chunk_rows);
+  V hi = b_min(b, b_muli(b, d->chunk_hi, l->chunk_rows), k64(b, l->shape.m));
+  loop tile = b_loop(b, k64(b, 0), d->tiles, 1, NULL, 0);
+  V tile_at = b_muli(b, tile.i, (uint64_t)l->shape.m * TILE_BYTES);
+  loop row = b_loop(b, lo, hi, 1, NULL, 0);
+  V at = b_add(b, tile_at, b_muli(b, row.i, TILE_BYTES));
+  V y = b_at(b, d->y, at), res = l->shape.residual ? b_at(b, d->residual, at) : NULL;
+  V bias = l->shape.bias && prefill ? vsplat_at(b, b_at(b, d->bias, b_muli(b, row.i, 4)), 0)
+                                    : vk(b, 0.0);
+  for (uint32_t j = 0; j < TILE / b->isa->lanes; j++) {
+    uint64_t off = (uint64_t)j * b->isa->lanes * 4;
+    vstore(b, pass_value(c, l, prefill, bias, y, res, off), y, off);
+  }
+  b_loop_end(b, &row, NULL);
+  b_loop_end(b, &tile, NULL);
+}
+
+/* ---- one part ---- */
+
+static V kernel_for(cg *c, const linear *l, const ir_part *p, kernel_ends e) {
+  if (p->kernel == K_dense) return kernel_dense(c, &l->shape, e);
+  return kernel_block(c, &l->shape, e, p->r, p->c);
+}
+
+/* Calls the kernel(s) of the part for one record. */
+typedef struct part_call {
+  V tile_fn;      /* dense, block */
+  V gather_fn[2]; /* one tile, two tiles (NULL when the registers do not allow it) */
+  V ends;
+} part_call;
+
+static void call_gather(cg *c, const linear *l, const part_call *pc, const driver_args *d, V record,
+                        V x) {
+  bld *b = &c->b;
+  V one = k64(b, 1);
+  branch pair = {0};
+  if (pc->gather_fn[1]) {
+    pair = b_if(b, b_eq(b, d->tiles, k64(b, 2)));
+    V args[] = {record, x, d->y, d->bias, d->residual, d->tiles, pc->ends};
+    b_call(b, pc->gather_fn[1], args, 7);
+    b_else(b, &pair);
+  }
+  loop tile = b_loop(b, k64(b, 0), d->tiles, 1, NULL, 0);
+  V y_at = b_muli(b, tile.i, (uint64_t)l->shape.m * TILE_BYTES);
+  V xt = b_at(b, x, b_muli(b, tile.i, (uint64_t)l->shape.k * TILE_BYTES));
+  V res = l->shape.residual ? b_at(b, d->residual, y_at) : d->residual;
+  V args[] = {record, xt, b_at(b, d->y, y_at), d->bias, res, one, pc->ends};
+  b_call(b, pc->gather_fn[0], args, 7);
+  b_loop_end(b, &tile, NULL);
+  if (pc->gather_fn[1]) b_end(b, &pair);
+}
+
+/* Slabs [slab_lo, slab_hi) of part `index`, all chunks of the item. */
+static void part_slabs(cg *c, const linear *l, const driver_args *d, uint32_t index,
+                       uint32_t slab_lo, uint32_t slab_hi, const part_call *pc) {
+  bld *b = &c->b;
+  const ir_part *p = &l->v->parts[index];
+  V base = part_base(b, d->layer, index);
+  loop slab = b_loop(b, k64(b, slab_lo), k64(b, slab_hi), 1, NULL, 0);
+  V x_at = b_affine(b, slab.i, (uint64_t)p->k_block * TILE_BYTES, (uint64_t)p->col_lo * TILE_BYTES);
+  V x = b_at(b, d->x, x_at);
+  V directory = b_at(b, base, b_muli(b, slab.i, (uint64_t)l->chunks * 8));
+  loop chunk = b_loop(b, d->chunk_lo, d->chunk_hi, 1, NULL, 0);
+  V offset = b_load64(b, b_at(b, directory, b_muli(b, chunk.i, 8)), 0);
+  V record = b_at(b, base, offset);
+  if (pc->tile_fn) {
+    V args[] = {record, x, d->y, d->bias, d->residual, d->tiles, k64(b, 0)};
+    b_call(b, pc->tile_fn, args, 7);
+  } else {
+    call_gather(c, l, pc, d, record, x);
+  }
+  b_loop_end(b, &chunk, NULL);
+  b_loop_end(b, &slab, NULL);
+}
+
+/* The kernels are made before the driver function is begun: one function is built at a time. */
+typedef struct part_plan {
+  uint32_t lo, hi;
+  part_call call;
+  kernel_ends ends;
+} part_plan;
+
+/* True when the last part's kernel sees every output once more in its last slab. */
+static bool last_in_register(const linear *l) {
+  return covers_all_rows(&l->v->parts[l->v->part_count - 1], l->shape.m);
+}
+
+/* Splits the slabs of a part into runs that need the same kernel: the first slab of the first
+ * part, the last slab of the last part, and the rest. Returns the number of runs. */
+static uint32_t plan_part(cg *c, const linear *l, uint32_t index, part_plan *out) {
+  const ir_part *p = &l->v->parts[index];
+  bool opens = index == 0 && !l->prefill,
+       closes = last_in_register(l) && index + 1 == l->v->part_count;
+  uint32_t slabs = l->slabs[index], n = 0;
+  for (uint32_t lo = 0, hi; lo < slabs; lo = hi) {
+    kernel_ends e = {opens && lo == 0, closes && lo + 1 == slabs};
+    hi = e.first || e.last ? lo + 1 : (closes ? slabs - 1 : slabs);
+    part_plan r = {.lo = lo, .hi = hi, .ends = e};
+    if (p->kernel == K_gather) {
+      r.call.gather_fn[0] = kernel_gather(c, &l->shape, 1, p->c);
+      if (gather_tiles(c->b.isa) == 2) r.call.gather_fn[1] = kernel_gather(c, &l->shape, 2, p->c);
+    } else {
+      r.call.tile_fn = kernel_for(c, l, p, e);
+    }
+    out[n++] = r;
+  }
+  return n;
+}
+
+/* ---- the driver ---- */
+
+/* Key of everything that the driver's code depends on. */
+static char *driver_key(cg *c, const linear *l) {
+  char *key = arena_printf(c->a, "linear.m%u.k%u.a%d%s%s.c%u", l->shape.m, l->shape.k,
+                           (int)l->shape.act, l->shape.bias ? ".bias" : "",
+                           l->shape.residual ? ".residual" : "", l->chunk_rows);
+  for (uint32_t i = 0; i < l->v->part_count; i++) {
+    const ir_part *p = &l->v->parts[i];
+    key = arena_printf(c->a, "%s.%s-%ux%u-%u-%u-%u%s", key, ir_kernel_names[p->kernel], p->r, p->c,
+                       p->k_block, p->col_lo, p->col_hi, i == 0 && l->prefill ? "-prefill" : "");
+  }
+  return arena_printf(c->a, "%s.%s", key, c->b.isa->name);
+}
+
+/* The share of tile group `group` in the items [lo, hi). */
+static driver_args group_args(bld *b, const linear *l, V group, V lo, V hi) {
+  V layer = b_arg(b, 0), step = b_arg(b, 5);
+  V first_tile = b_mul(b, group, step), first_item = b_muli(b, group, l->chunks);
+  V y_at = b_muli(b, first_tile, (uint64_t)l->shape.m * TILE_BYTES);
+  V x_at = b_muli(b, first_tile, (uint64_t)l->shape.k * TILE_BYTES);
+  V end = b_min(b, hi, b_addi(b, first_item, l->chunks));
+  return (driver_args){
+      .layer = layer,
+      .x = b_at(b, b_arg(b, 1), x_at),
+      .y = b_at(b, b_arg(b, 2), y_at),
+      .residual = l->shape.residual ? b_at(b, b_arg(b, 3), y_at) : b_arg(b, 3),
+      .tiles = b_min(b, step, b_sub(b, b_arg(b, 4), first_tile)),
+      .bias = b_at(b, layer, b_load64(b, layer, 0)),
+      .chunk_lo = b_sub(b, b_max(b, lo, first_item), first_item),
+      .chunk_hi = b_sub(b, end, first_item),
+  };
+}
+
+/* driver(layer, x, y, residual, tiles, step, lo, hi): items [lo, hi), tile groups outermost; the
+ * chunks of a group share each slab of activations. */
+static V linear_driver(cg *c, const linear *l) {
+  char *key = driver_key(c, l);
+  V fn = cg_shared(c, key);
+  if (fn) return fn;
+  part_plan plan[MAX_PARTS][3];
+  uint32_t runs[MAX_PARTS];
+  for (uint32_t i = 0; i < l->v->part_count; i++)
+    runs[i] = plan_part(c, l, i, plan[i]);
+  bld *b = &c->b;
+  LLVMTypeRef t[] = {b->ptr, b->ptr, b->ptr, b->ptr, b->i64, b->i64, b->i64, b->i64};
+  fn = b_function(b, key, b->none, t, 8);
+  b_noinline(b);
+  V lo = b_arg(b, 6), hi = b_arg(b, 7), chunks = k64(b, l->chunks);
+  V last = b_div(b, b_addi(b, hi, l->chunks - 1), chunks);
+  loop group = b_loop(b, b_div(b, lo, chunks), last, 1, NULL, 0);
+  driver_args d = group_args(b, l, group.i, lo, hi);
+  if (l->prefill) over_rows(c, l, &d, true);
+  for (uint32_t i = 0; i < l->v->part_count; i++)
+    for (uint32_t r = 0; r < runs[i]; r++) {
+      kernel_ends e = plan[i][r].ends;
+      plan[i][r].call.ends = k64(b, (e.first ? GATHER_FIRST : 0u) | (e.last ? GATHER_LAST : 0u));
+      part_slabs(c, l, &d, i, plan[i][r].lo, plan[i][r].hi, &plan[i][r].call);
+    }
+  if (l->post_act || l->post_residual) over_rows(c, l, &d, false);
+  b_loop_end(b, &group, NULL);
+  b_return(b, NULL);
+  cg_share(c, key, fn);
+  return fn;
+}
+
+/* ---- the layer ---- */
+
+static linear linear_of(const ir_graph *g, const ir_value *v) {
+  linear l = {.v = v};
+  const ir_value *w = ir_in(g, v, 1);
+  l.shape = (linear_shape){.m = (uint32_t)w->type.dim[0],
+                           .k = (uint32_t)w->type.dim[1],
+                           .bias = ir_in(g, v, 2) != NULL,
+                           .residual = ir_in(g, v, 3) != NULL,
+                           .act = (enum ir_act)v->attr[A_act].i};
+  l.chunk_rows = (uint32_t)v->attr[A_chunk_rows].i;
+  l.chunks = (l.shape.m + l.chunk_rows - 1) / l.chunk_rows;
+  l.prefill = !covers_all_rows(&v->parts[0], l.shape.m);
+  bool gathers = v->parts[v->part_count - 1].kernel == K_gather;
+  l.post_act = l.shape.act != ACT_NONE && (gathers || !last_in_register(&l));
+  l.post_residual = l.shape.residual && !last_in_register(&l);
+  return l;
+}
+
+static void add_layer_row(cg *c, const ir_value *w, const ir_part *p, const packed_part *packed) {
+  if (c->layer_count == c->layer_capacity) {
+    uint32_t capacity = c->layer_capacity * 2 + 64;
+    c->layers = arena_grow(c->a, c->layers, c->layer_count, capacity, sizeof *c->layers,
+                           _Alignof(layer_row));
+    c->layer_capacity = capacity;
+  }
+  char text[PATTERN_TEXT_MAX];
+  c->layers[c->layer_count++] =
+      (layer_row){.name = w->name,
+                  .pattern = arena_strdup(c->a, pattern_print(&p->pattern, text)),
+                  .kernel = ir_kernel_names[p->kernel],
+                  .rows = (uint32_t)w->type.dim[0],
+                  .cols = (uint32_t)w->type.dim[1],
+                  .nnz = packed->nnz,
+                  .bytes = packed->size};
+}
+
+/* Appends the layer's parts and its table of offsets; returns where the table is. */
+static uint64_t pack_layer(cg *c, linear *l) {
+  const ir_value *v = l->v, *w = ir_in(c->g, v, 1);
+  uint64_t *table = arena_array(c->a, uint64_t, 1 + MAX_PARTS);
+  uint64_t at = blob_add(&c->blob, table, (1 + MAX_PARTS) * 8);
+  if (l->shape.bias) table[0] = cg_constant(c, ir_in(c->g, v, 2)) - at;
+  for (uint32_t i = 0; i < v->part_count; i++) {
+    bool closes = i + 1 == v->part_count && l->shape.residual && !l->post_residual;
+    unsigned list = (i == 0 && !l->prefill ? LIST_FIRST : 0u) | (closes ? LIST_LAST : 0u);
+    packed_part p = pack_part(c->a, c->g, v, i, l->chunk_rows, list);
+    l->slabs[i] = p.slabs;
+    table[1 + i] = blob_add(&c->blob, p.data, p.size) - at;
+    add_layer_row(c, w, &v->parts[i], &p);
+    c->nnz += p.nnz;
+  }
+  c->parameters += (uint64_t)l->shape.m * l->shape.k;
+  return at;
+}
+
+static void emit_layer_step(cg *c, phase *p, const linear *l, V driver, uint64_t table) {
+  bld *b = &c->b;
+  cg_phase_begin(c, p);
+  V frame = b_arg(b, 0);
+  const ir_value *res = ir_in(c->g, l->v, 3);
+  V args[] = {cg_weights(c, frame, table),
+              cg_slot(c, frame, ir_in(c->g, l->v, 0)),
+              cg_slot(c, frame, l->v),
+              res ? cg_slot(c, frame, res) : LLVMConstNull(b->ptr),
+              b_load64(b, frame, p->per_batch ? F_BT : F_NT),
+              b_load64(b, frame, F_STEP),
+              b_arg(b, 1),
+              b_arg(b, 2)};
+  b_call(b, driver, args, 8);
+  b_return(b, NULL);
+}
+
+bool emit_linear(cg *c, const ir_value *v) {
+  if (v->part_count == 0 || v->part_count > MAX_PARTS || v->attr[A_chunk_rows].i <= 0)
+    return diag_error(c->d, v->loc, E_INTERNAL, "linear '%s' was not scheduled", v->name);
+  linear l = linear_of(c->g, v);
+  uint64_t table = pack_layer(c, &l);
+  phase *p = cg_phase(c, ir_in(c->g, v, 1)->name, ITEMS_LINEAR, cg_per_batch(v), l.chunks);
+  for (uint32_t i = 0; i < c->o->level_count; i++) {
+    b_set_isa(&c->b, &isa_table[c->o->levels[i]]);
+    emit_layer_step(c, p, &l, linear_driver(c, &l), table);
+  }
+  if (!ir_in(c->g, v, 4)) return true;
+  const char *norm = arena_printf(c->a, "%s.norm", ir_in(c->g, v, 1)->name);
+  emit_layernorm(c, norm, v, v, ir_in(c->g, v, 4), ir_in(c->g, v, 5), v->attr[A_eps].f);
+  return true;
+}

@@ -1,0 +1,250 @@
+/* Packs the parts of a linear's weight into the streams that the kernels read. A stream does not
+ * depend on the vector width: one copy serves every ISA level. See docs/abi.md for the layout. */
+#include <string.h>
+
+#include "codegen/cg.h"
+#include "support/checked.h"
+
+/* A growing array of bytes, for one array of a record. */
+typedef struct buffer {
+  arena *a;
+  unsigned char *data;
+  size_t size, capacity;
+} buffer;
+
+static void put(buffer *b, const void *data, size_t size) {
+  if (b->size + size > b->capacity) {
+    size_t capacity = b->capacity * 2 + size + 256;
+    b->data = arena_grow(b->a, b->data, b->size, capacity, 1, 64);
+    b->capacity = capacity;
+  }
+  if (size > 0) memcpy(b->data + b->size, data, size);
+  b->size += size;
+}
+static void put32(buffer *b, uint32_t v) {
+  put(b, &v, 4);
+}
+static void pad64(buffer *b) {
+  static const unsigned char zeros[64];
+  put(b, zeros, (64 - b->size % 64) % 64);
+}
+
+/* One part being packed. */
+typedef struct packer {
+  arena *scratch, *a;
+  const ir_part *p;
+  const float *w;
+  const unsigned char *support; /* [m, k]: 1 where this part takes the weight */
+  uint32_t k;                   /* inputs of the whole weight */
+  uint32_t *rows;               /* the part's rows, in order */
+  uint32_t row_count;
+  unsigned list; /* LIST_… */
+  buffer head, index, values, buckets;
+} packer;
+
+static float weight(const packer *q, uint32_t row, uint32_t col) {
+  size_t at = (size_t)row * q->k + col;
+  return q->support[at] ? q->w[at] : 0.0f;
+}
+
+static void list_rows(packer *q) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < q->p->row_ranges; i++)
+    n += q->p->rows[i].hi - q->p->rows[i].lo;
+  q->rows = arena_array(q->a, uint32_t, n + 1);
+  for (uint32_t i = 0; i < q->p->row_ranges; i++)
+    for (uint32_t r = q->p->rows[i].lo; r < q->p->rows[i].hi; r++)
+      q->rows[q->row_count++] = r;
+}
+
+/* ---- records of one chunk (rows[0 … n-1]) and one slab (columns lo … hi-1) ---- */
+
+static void dense_group(packer *q, const uint32_t *rows, uint32_t n, uint32_t lo, uint32_t hi) {
+  for (uint32_t r = 0; r < n; r++)
+    put32(&q->head, rows[r]);
+  for (uint32_t c = lo; c < hi; c++)
+    for (uint32_t r = 0; r < n; r++) {
+      float v = weight(q, rows[r], c);
+      put(&q->values, &v, 4);
+    }
+}
+
+static void dense_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t lo, uint32_t hi,
+                         uint32_t *field) {
+  uint32_t groups = n / DENSE_ROWS;
+  for (uint32_t g = 0; g < groups; g++)
+    dense_group(q, rows + g * DENSE_ROWS, DENSE_ROWS, lo, hi);
+  for (uint32_t r = groups * DENSE_ROWS; r < n; r++)
+    dense_group(q, rows + r, 1, lo, hi);
+  field[R_GROUPS / 4] = groups;
+  field[R_SINGLES / 4] = n - groups * DENSE_ROWS;
+}
+
+/* True when the r x c block at (rows, col) holds a weight of this part. */
+static bool block_taken(const packer *q, const uint32_t *rows, uint32_t col) {
+  for (uint32_t r = 0; r < q->p->r; r++)
+    for (uint32_t c = 0; c < q->p->c; c++)
+      if (q->support[(size_t)rows[r] * q->k + col + c]) return true;
+  return false;
+}
+
+static void block_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t lo, uint32_t hi,
+                         uint32_t *field) {
+  uint32_t r = q->p->r, c = q->p->c;
+  for (uint32_t g = 0; g < n / r; g++, rows += r) {
+    uint32_t count = 0;
+    size_t count_at = q->head.size;
+    put32(&q->head, 0);
+    put(&q->head, rows, (size_t)r * 4);
+    for (uint32_t col = lo; col < hi; col += c) {
+      if (!block_taken(q, rows, col)) continue;
+      uint16_t local = (uint16_t)((col - lo) / c);
+      put(&q->index, &local, 2);
+      count++;
+      for (uint32_t j = 0; j < c; j++)
+        for (uint32_t i = 0; i < r; i++) {
+          float v = weight(q, rows[i], col + j);
+          put(&q->values, &v, 4);
+        }
+    }
+    memcpy(q->head.data + count_at, &count, 4);
+  }
+  field[R_GROUPS / 4] = n / r;
+}
+
+/* True when the 1 x c run at (row, col) holds a weight of this part. */
+static bool run_taken(const packer *q, uint32_t row, uint32_t col) {
+  const unsigned char *s = q->support + (size_t)row * q->k + col;
+  for (uint32_t c = 0; c < q->p->c; c++)
+    if (s[c]) return true;
+  return false;
+}
+
+static void gather_row(packer *q, uint32_t row, uint32_t lo, uint32_t hi) {
+  uint32_t c = q->p->c;
+  put32(&q->head, row);
+  for (uint32_t col = lo; col < hi; col += c) {
+    if (!run_taken(q, row, col)) continue;
+    unsigned char local = (unsigned char)((col - lo) / c);
+    put(&q->index, &local, 1);
+    for (uint32_t j = 0; j < c; j++) {
+      float v = weight(q, row, col + j);
+      put(&q->values, &v, 4);
+    }
+  }
+}
+
+/* Buckets of rows by rising number of units. */
+static void gather_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t lo, uint32_t hi,
+                          bool list_empty, uint32_t *field) {
+  uint32_t units_max = (hi - lo) / q->p->c, buckets = 0;
+  uint32_t *units = arena_array(q->scratch, uint32_t, n + 1);
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t col = lo; col < hi; col += q->p->c)
+      units[i] += run_taken(q, rows[i], col);
+  for (uint32_t count = list_empty ? 0 : 1; count <= units_max; count++) {
+    uint32_t in_bucket = 0;
+    for (uint32_t i = 0; i < n; i++) {
+      if (units[i] != count) continue;
+      gather_row(q, rows[i], lo, hi);
+      in_bucket++;
+    }
+    if (in_bucket == 0) continue;
+    put32(&q->buckets, count);
+    put32(&q->buckets, in_bucket);
+    buckets++;
+  }
+  field[R_GROUPS / 4] = buckets;
+}
+
+/* ---- a whole part ---- */
+
+/* Appends the record that the buffers of `q` hold to `out` and empties them. */
+static void put_record(packer *q, buffer *out, uint32_t *field) {
+  size_t base = out->size;
+  put(out, field, RECORD_BYTES);
+  put(out, q->buckets.data, q->buckets.size);
+  field[R_HEAD / 4] = (uint32_t)(out->size - base);
+  put(out, q->head.data, q->head.size);
+  field[R_INDEX / 4] = (uint32_t)(out->size - base);
+  put(out, q->index.data, q->index.size);
+  while (out->size % 4 != 0)
+    put(out, "", 1);
+  field[R_VALUES / 4] = (uint32_t)(out->size - base);
+  put(out, q->values.data, q->values.size);
+  memcpy(out->data + base, field, RECORD_BYTES);
+  pad64(out);
+  q->buckets.size = q->head.size = q->index.size = q->values.size = 0;
+}
+
+static void record(packer *q, buffer *out, const uint32_t *rows, uint32_t n, uint32_t lo,
+                   uint32_t hi) {
+  uint32_t field[RECORD_BYTES / 4] = {0};
+  field[R_K / 4] = hi - lo;
+  switch (q->p->kernel) {
+  case K_dense:
+    dense_record(q, rows, n, lo, hi, field);
+    break;
+  case K_block:
+    block_record(q, rows, n, lo, hi, field);
+    break;
+  default: {
+    bool first = (q->list & LIST_FIRST) && lo == q->p->col_lo;
+    bool last = (q->list & LIST_LAST) && hi == q->p->col_hi;
+    gather_record(q, rows, n, lo, hi, first || last, field);
+  }
+  }
+  put_record(q, out, field);
+}
+
+/* Rows of the part in [lo, hi): a slice of q->rows. */
+static const uint32_t *slice(const packer *q, uint32_t lo, uint32_t hi, uint32_t *n) {
+  uint32_t first = 0, last;
+  while (first < q->row_count && q->rows[first] < lo)
+    first++;
+  for (last = first; last < q->row_count && q->rows[last] < hi;)
+    last++;
+  *n = last - first;
+  return q->rows + first;
+}
+
+static uint64_t count_nonzeros(const packer *q, uint32_t m) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < (size_t)m * q->k; i++)
+    n += q->support[i] && q->w[i] != 0.0f;
+  return n;
+}
+
+packed_part pack_part(arena *a, const ir_graph *g, const ir_value *v, uint32_t index,
+                      uint32_t chunk_rows, unsigned list) {
+  const ir_value *w = ir_in(g, v, 1);
+  uint32_t m = (uint32_t)w->type.dim[0], k = (uint32_t)w->type.dim[1];
+  unsigned char *support = arena_alloc(a, (size_t)m * k, 64);
+  ir_part_support(g, v, index, support);
+  packer q = {.scratch = a,
+              .a = a,
+              .p = &v->parts[index],
+              .w = w->tensor->data,
+              .support = support,
+              .k = k,
+              .list = list};
+  q.head.a = q.index.a = q.values.a = q.buckets.a = a;
+  list_rows(&q);
+  uint32_t width = q.p->col_hi - q.p->col_lo, slab_k = q.p->k_block;
+  uint32_t slabs = (width + slab_k - 1) / slab_k, chunks = (m + chunk_rows - 1) / chunk_rows;
+  uint64_t *directory = arena_array(a, uint64_t, (size_t)slabs *chunks + 1);
+  size_t directory_bytes = (size_t)slabs * chunks * 8;
+  buffer out = {.a = a};
+  put(&out, directory, directory_bytes);
+  pad64(&out);
+  for (uint32_t s = 0; s < slabs; s++)
+    for (uint32_t i = 0; i < chunks; i++) {
+      uint32_t lo = q.p->col_lo + s * slab_k, n;
+      uint32_t hi = lo + slab_k < q.p->col_hi ? lo + slab_k : q.p->col_hi;
+      const uint32_t *rows = slice(&q, i * chunk_rows, (i + 1) * chunk_rows, &n);
+      directory[s * chunks + i] = out.size;
+      record(&q, &out, rows, n, lo, hi);
+    }
+  memcpy(out.data, directory, directory_bytes);
+  return (packed_part){out.data, out.size, count_nonzeros(&q, m), slabs};
+}

@@ -1,0 +1,185 @@
+/* Code that turns a checked call into the frame: which tokens are computed, where they come from,
+ * and whether their ids lie in their tables. */
+#include <math.h>
+
+#include "codegen/cg.h"
+
+typedef struct prologue {
+  cg *c;
+  bld *b;
+  V call, frame, in;
+  V start, base, items, src, pos, kbias;
+} prologue;
+
+#define CALL(field) offsetof(spcc_call, field)
+
+static const ir_value *find_mask(const ir_graph *g, uint32_t *index) {
+  for (uint32_t i = 0; i < g->count; i++) {
+    const ir_value *v = &g->values[i];
+    if (v->kind != IR_OP) continue;
+    static const signed char mask_operand[OP_COUNT] = {
+        [OP_pack] = 1, [OP_unpack] = 1, [OP_softmax] = 1, [OP_attention] = 3, [OP_first] = 1};
+    uint32_t at = v->op == OP_positions ? 0 : (uint32_t)mask_operand[v->op];
+    if (v->op != OP_positions && at == 0) continue;
+    const ir_value *m = ir_in(g, v, at);
+    if (!m) continue;
+    *index = 0;
+    for (uint32_t j = 0; &g->values[j] != m; j++)
+      *index += g->values[j].kind == IR_INPUT;
+    return m;
+  }
+  return NULL;
+}
+
+static V element32(bld *b, V array, V i) {
+  return b_at(b, array, b_muli(b, i, 4));
+}
+static void store32(bld *b, V value, V array, V i) {
+  b_store(b, LLVMBuildTrunc(b->b, value, b->i32, ""), element32(b, array, i), 4);
+}
+
+/* Places of the frame's arrays at the workspace's start, then the slots. */
+static void lay_out(prologue *p) {
+  bld *b = p->b;
+  V batch = b_load32(b, p->call, CALL(batch)), sequence = b_load32(b, p->call, CALL(sequence));
+  V n_tiles = b_shr(b, b_addi(b, b_mul(b, batch, sequence), TILE - 1), 6);
+  V b_tiles = b_shr(b, b_addi(b, batch, TILE - 1), 6);
+  V token_bytes = b_muli(b, n_tiles, TILE_BYTES);
+  V batch_bytes = b_affine(b, b_tiles, TILE_BYTES, 64);
+  V at = b_loadp(b, p->call, CALL(workspace));
+  V *arrays[] = {&p->src, &p->pos, &p->kbias, &p->start, &p->base, &p->items};
+  for (uint32_t i = 0; i < 6; i++) {
+    *arrays[i] = at;
+    at = b_at(b, at, i < 3 ? token_bytes : batch_bytes);
+  }
+  uint64_t field[] = {F_SRC, F_POS, F_KBIAS, F_START, F_BASE, F_ITEMS};
+  for (uint32_t i = 0; i < 6; i++)
+    b_store(b, *arrays[i], b_ati(b, p->frame, field[i]), 8);
+  b_store(b, at, b_ati(b, p->frame, F_WORK), 8);
+  b_store(b, batch, b_ati(b, p->frame, F_BATCH), 8);
+  b_store(b, b_tiles, b_ati(b, p->frame, F_BT), 8);
+  ir_bytes slots = {0, 0, 0};
+  for (uint32_t i = 0; i < p->c->g->slot_count; i++) {
+    slots.per_n_tile += p->c->g->slots[i].per_n_tile;
+    slots.per_b_tile += p->c->g->slots[i].per_b_tile;
+    slots.constant += p->c->g->slots[i].constant;
+  }
+  V slot_bytes = b_add(b, b_affine(b, n_tiles, slots.per_n_tile, slots.constant),
+                       b_muli(b, b_tiles, slots.per_b_tile));
+  b_store(b, b_at(b, at, slot_bytes), b_ati(b, p->frame, F_SCRATCH), 8);
+  V positions = b_muli(b, b_addi(b, b_shr(b, b_addi(b, sequence, TILE - 1), 6), 1), TILE);
+  b_store(b, scratch_bytes(p->c, positions), b_ati(b, p->frame, F_SCRATCH_STEP), 8);
+  b_store(b, b_muli(b, positions, 4), b_ati(b, p->frame, F_SCRATCH_ROW), 8);
+}
+
+/* Length of the sequence whose rows are [base, base + rows): up to its last unmasked token. */
+static V masked_length(prologue *p, V mask, V base, V rows) {
+  bld *b = p->b;
+  V length = b_local(b, b->i64, NULL);
+  b_set(b, length, rows);
+  branch given = b_if(b, b_not(b, b_is_null(b, mask)));
+  V last = k64(b, 0);
+  loop l = b_loop(b, k64(b, 0), rows, 1, &last, 1);
+  V kept = b_ne(b, b_load32(b, element32(b, mask, b_add(b, base, l.i)), 0), k64(b, 0));
+  last = b_select(b, kept, b_addi(b, l.i, 1), last);
+  b_loop_end(b, &l, &last);
+  b_set(b, length, last);
+  b_end(b, &given);
+  return b_get(b, b->i64, length);
+}
+
+/* Bias of one key: 0, or -infinity in a hole of the mask. */
+static V key_bias(prologue *p, V mask, V row) {
+  bld *b = p->b;
+  V none = b_is_null(b, mask);
+  V safe = b_select(b, none, p->src, mask), at = b_select(b, none, k64(b, 0), row);
+  V kept = b_ne(b, b_load32(b, element32(b, safe, at), 0), k64(b, 0));
+  return b_select(b, b_or(b, none, kept), kf(b, 0.0), kf(b, -(double)INFINITY));
+}
+
+static void list_tokens(prologue *p, V mask, V base, V length, V first) {
+  bld *b = p->b;
+  loop t = b_loop(b, k64(b, 0), length, 1, NULL, 0);
+  V row = b_add(b, base, t.i), n = b_add(b, first, t.i);
+  store32(b, row, p->src, n);
+  store32(b, t.i, p->pos, n);
+  V bias = mask ? key_bias(p, mask, row) : kf(b, 0.0);
+  b_store(b, bias, element32(b, p->kbias, n), 4);
+  b_loop_end(b, &t, NULL);
+}
+
+/* Walks the sequences: rows in the caller's memory, computed tokens, query tiles. */
+static void list_sequences(prologue *p) {
+  bld *b = p->b;
+  uint32_t mask_index;
+  V mask = NULL;
+  if (find_mask(p->c->g, &mask_index)) mask = b_loadp(b, p->in, (uint64_t)mask_index * 8);
+  V lengths = b_loadp(b, p->call, CALL(lengths)), ragged = b_not(b, b_is_null(b, lengths));
+  V batch = b_load32(b, p->call, CALL(batch)), sequence = b_load32(b, p->call, CALL(sequence));
+  V carry[] = {k64(b, 0), k64(b, 0), k64(b, 0)}; /* caller's rows, tokens, query tiles so far */
+  loop s = b_loop(b, k64(b, 0), batch, 1, carry, 3);
+  store32(b, carry[0], p->base, s.i);
+  store32(b, carry[1], p->start, s.i);
+  store32(b, carry[2], p->items, s.i);
+  V length_at =
+      element32(b, b_select(b, ragged, lengths, p->start), b_select(b, ragged, s.i, k64(b, 0)));
+  V rows = b_select(b, ragged, b_load32(b, length_at, 0), sequence);
+  V length = mask ? masked_length(p, mask, carry[0], rows) : rows;
+  list_tokens(p, mask, carry[0], length, carry[1]);
+  V end = b_add(b, carry[1], length), last = b_sub(b, end, k64(b, 1));
+  V tiles = b_addi(b, b_sub(b, b_shr(b, last, 6), b_shr(b, carry[1], 6)), 1);
+  carry[0] = b_add(b, carry[0], rows);
+  carry[2] = b_add(b, carry[2], b_select(b, b_eq(b, length, k64(b, 0)), k64(b, 0), tiles));
+  carry[1] = end;
+  b_loop_end(b, &s, carry);
+  store32(b, carry[0], p->base, batch);
+  store32(b, carry[1], p->start, batch);
+  store32(b, carry[2], p->items, batch);
+  b_store(b, carry[1], b_ati(b, p->frame, F_N), 8);
+  b_store(b, b_shr(b, b_addi(b, carry[1], TILE - 1), 6), b_ati(b, p->frame, F_NT), 8);
+}
+
+/* Every computed token's id in input `index` must be below `rows`. */
+static void check_ids(prologue *p, uint32_t index, uint64_t rows) {
+  bld *b = p->b;
+  V data = b_loadp(b, p->in, (uint64_t)index * 8);
+  branch given = b_if(b, b_not(b, b_is_null(b, data)));
+  loop l = b_loop(b, k64(b, 0), b_load64(b, p->frame, F_N), 1, NULL, 0);
+  V row = b_load32(b, element32(b, p->src, l.i), 0);
+  V id = b_load32(b, element32(b, data, row), 0); /* negative ids are large */
+  b_return_if(b, b_lt(b, k64(b, rows - 1), id), k64(b, SPCC_E_INDEX));
+  b_loop_end(b, &l, NULL);
+  b_end(b, &given);
+}
+
+/* Checks the ids operand of a gather or embed against its table. */
+static void check_table(prologue *p, const ir_value *ids, const ir_value *table) {
+  if (!ids || !table || !ir_is_op(ids, OP_pack)) return;
+  const ir_value *input = ir_in(p->c->g, ids, 0);
+  uint32_t index = 0;
+  for (uint32_t i = 0; &p->c->g->values[i] != input; i++)
+    index += p->c->g->values[i].kind == IR_INPUT;
+  check_ids(p, index, (uint64_t)table->type.dim[0]);
+}
+
+V emit_prologue(cg *c) {
+  bld *b = &c->b;
+  V fn = b_function(b, arena_printf(c->a, "%s.prologue", c->g->name), b->i64,
+                    (LLVMTypeRef[]){b->ptr, b->ptr}, 2);
+  prologue p = {.c = c, .b = b, .call = b_arg(b, 0), .frame = b_arg(b, 1)};
+  p.in = b_loadp(b, p.call, CALL(in));
+  b_store(b, p.in, b_ati(b, p.frame, F_IN), 8);
+  b_store(b, b_loadp(b, p.call, CALL(out)), b_ati(b, p.frame, F_OUT), 8);
+  b_store(b, b_loadp(b, p.call, CALL(exec)), b_ati(b, p.frame, F_EXEC), 8);
+  lay_out(&p);
+  list_sequences(&p);
+  for (uint32_t i = 0; i < c->g->count; i++) {
+    const ir_value *v = &c->g->values[i];
+    if (ir_is_op(v, OP_gather)) check_table(&p, ir_in(c->g, v, 1), ir_in(c->g, v, 0));
+    if (!ir_is_op(v, OP_embed)) continue;
+    check_table(&p, ir_in(c->g, v, 0), ir_in(c->g, v, 2));
+    check_table(&p, ir_in(c->g, v, 1), ir_in(c->g, v, 4));
+  }
+  b_return(b, k64(b, SPCC_OK));
+  return fn;
+}

@@ -1,0 +1,63 @@
+/* Schedule: how a linear's work is cut. Chunks are borders of work for threads, slabs keep the
+ * activations that a kernel reads in a cache. Both are fixed at compile time, so results do not
+ * depend on the number of threads. */
+#include "passes/passes.h"
+
+enum {
+  TILE_GROUP = 2,    /* token tiles in one item */
+  L2_SLAB = 1024,    /* inputs of a dense or block slab: 256 KiB a tile, two tiles in L2 */
+  DENSE_GROUP = 6,   /* outputs of a dense register tile */
+  CHUNKS = 16,       /* chunks of a large linear */
+  CHUNKS_GATHER = 8, /* fewer: a gather's buckets of equal rows should stay long */
+  MIN_CHUNK_ROWS = 48
+};
+
+static uint32_t lcm(uint32_t a, uint32_t b) {
+  uint32_t x = a, y = b;
+  while (y != 0) {
+    uint32_t t = x % y;
+    x = y;
+    y = t;
+  }
+  return a / x * b;
+}
+
+/* Chunks must not cut a group of rows that a kernel takes together. */
+static uint32_t row_alignment(const ir_value *v) {
+  uint32_t align = 1;
+  for (uint32_t i = 0; i < v->part_count; i++) {
+    const ir_part *p = &v->parts[i];
+    if (p->kernel == K_dense) align = lcm(align, DENSE_GROUP);
+    if (p->kernel == K_block) align = lcm(align, p->pattern.rows);
+  }
+  return align;
+}
+
+static uint32_t chunk_rows(const ir_value *v, uint32_t m) {
+  uint32_t chunks = CHUNKS, align = row_alignment(v);
+  for (uint32_t i = 0; i < v->part_count; i++)
+    if (v->parts[i].kernel == K_gather) chunks = CHUNKS_GATHER;
+  uint32_t rows = (m + chunks - 1) / chunks;
+  if (rows < MIN_CHUNK_ROWS) rows = MIN_CHUNK_ROWS;
+  return (rows + align - 1) / align * align;
+}
+
+/* Even slabs of at most L2_SLAB inputs, whole units each. */
+static uint32_t slab(const ir_part *p) {
+  uint32_t width = p->col_hi - p->col_lo, slabs = (width + L2_SLAB - 1) / L2_SLAB;
+  uint32_t even = (width + slabs - 1) / slabs, unit = p->c > 16 ? p->c : 16;
+  return (even + unit - 1) / unit * unit;
+}
+
+bool pass_schedule(ir_graph *g, pass_context *c) {
+  (void)c;
+  for (uint32_t i = 0; i < g->count; i++) {
+    ir_value *v = &g->values[i];
+    if (!ir_is_op(v, OP_linear)) continue;
+    v->attr[A_chunk_rows].i = chunk_rows(v, (uint32_t)ir_in(g, v, 1)->type.dim[0]);
+    v->attr[A_tile_group].i = TILE_GROUP;
+    for (uint32_t p = 0; p < v->part_count; p++)
+      if (v->parts[p].kernel != K_gather) v->parts[p].k_block = slab(&v->parts[p]);
+  }
+  return true;
+}
