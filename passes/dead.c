@@ -16,6 +16,7 @@
 #include <string.h>
 
 enum { MAX_LINKS = 8 };
+enum { STEP_VALUES = 8 }; /* new constants for one bridge: four weights and their biases */
 
 typedef struct bridge {
   ir_id first;           /* linear, weight [M, K] */
@@ -341,7 +342,7 @@ bool pass_dead(ir_graph *g, pass_context *c) {
   bool changed = true;
   while (changed) { /* ends: every change leaves fewer channels or fewer non-zeros */
     changed = false;
-    for (ir_id id = 0; id < g->count; id++) {
+    for (ir_id id = 0; id < g->count && has_room(&r, STEP_VALUES); id++) {
       bridge b;
       if (!is_linear(g, id)) continue;
       if (find_neurons(&r, id, &b) || find_heads(&r, id, &b)) changed |= shrink(&r, c, &b);

@@ -5,6 +5,7 @@
 
 /* How deep a sum of embeddings is searched; a model adds three of them. */
 enum { SUM_DEPTH = 8 };
+enum { STEP_VALUES = 2 }; /* new constants of one step: a weight and a bias, gamma and beta */
 
 static float *floats(const ir_graph *g, size_t n) {
   return arena_array(g->arena, float, n);
@@ -240,14 +241,14 @@ static void fold_mul(rewrite *r, ir_id mul) {
 bool pass_fold(ir_graph *g, pass_context *c) {
   rewrite r = rewrite_begin(g);
   (void)c;
-  for (ir_id id = 0; id < g->count; id++) {
+  for (ir_id id = 0; id < g->count && has_room(&r, STEP_VALUES); id++) {
     const ir_value *v = ir_at(g, id);
     if (v->kind != IR_OP || v->nin == 0) continue;
     if (v->op == OP_scores || v->op == OP_attention) fold_scale(&r, id);
     if (v->op == OP_add) fold_add(&r, id);
     if (v->op == OP_mul) fold_mul(&r, id);
   }
-  fold_norms(&r);
+  if (has_room(&r, STEP_VALUES * g->count)) fold_norms(&r);
   rewrite_end(&r);
   return true;
 }

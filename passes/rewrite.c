@@ -39,11 +39,11 @@ rewrite rewrite_begin(ir_graph *g) {
   rewrite r = {.g = g};
   ir_cleanup(g);
   make_room(&r);
-  r.values = names_new(g->arena);
-  r.constants = names_new(g->arena);
+  r.values = (namer){.taken = names_new(g->arena), .bases = names_new(g->arena)};
+  r.constants = (namer){.taken = names_new(g->arena), .bases = names_new(g->arena)};
   for (ir_id id = 0; id < g->count; id++) {
     const ir_value *v = ir_at(g, id);
-    names_add(v->kind == IR_CONST ? r.constants : r.values, v->name, id);
+    names_add(v->kind == IR_CONST ? r.constants.taken : r.values.taken, v->name, id);
     add_operand_uses(&r, id);
   }
   for (uint32_t i = 0; i < g->output_count; i++)
@@ -53,6 +53,10 @@ rewrite rewrite_begin(ir_graph *g) {
 
 void rewrite_end(rewrite *r) {
   ir_cleanup(r->g);
+}
+
+bool has_room(const rewrite *r, uint32_t values) {
+  return r->g->count <= IR_MAX_VALUES && values <= IR_MAX_VALUES - r->g->count;
 }
 
 /* ---- looking ---- */
@@ -104,18 +108,34 @@ ir_id sole_user(const rewrite *r, ir_id id) {
 
 /* ---- names ---- */
 
+/* The counter of a base, so that many names of one base are not tried over and over. */
+static uint32_t *next_number(namer *n, arena *a, const char *base) {
+  ir_id index = names_find(n->bases, base);
+  if (index != IR_NONE) return &n->next[index];
+  if (n->count == n->room) {
+    uint32_t room = n->room ? 2 * n->room : 64;
+    n->next = arena_grow(a, n->next, n->room, room, sizeof *n->next, _Alignof(uint32_t));
+    n->room = room;
+  }
+  names_add(n->bases, arena_strdup(a, base), n->count);
+  n->next[n->count] = 1;
+  return &n->next[n->count++];
+}
+
 /* base, base.1, base.2 …: the first that is free; a long base is cut, for names have a limit. */
 static const char *take_name(rewrite *r, const char *base, bool constant) {
   enum { ROOM = 16 };
   char name[IR_MAX_NAME + 1];
-  names *taken = constant ? r->constants : r->values;
+  namer *n = constant ? &r->constants : &r->values;
+  uint32_t *number;
   const char *kept;
   snprintf(name, sizeof name - ROOM, "%s", base);
-  size_t n = strlen(name);
-  for (unsigned i = 1; names_find(taken, name) != IR_NONE; i++)
-    snprintf(name + n, sizeof name - n, ".%u", i);
+  size_t end = strlen(name);
+  number = next_number(n, r->g->arena, name);
+  while (names_find(n->taken, name) != IR_NONE)
+    snprintf(name + end, sizeof name - end, ".%u", (*number)++);
   kept = arena_strdup(r->g->arena, name);
-  names_add(taken, kept, 0);
+  names_add(n->taken, kept, 0);
   return kept;
 }
 

@@ -14,17 +14,27 @@ enum { LINEAR_X, LINEAR_W, LINEAR_BIAS, LINEAR_RESIDUAL, LINEAR_GAMMA, LINEAR_BE
 enum { NORM_X, NORM_GAMMA, NORM_BETA };
 enum { GATHER_TABLE, GATHER_IDS };
 
+/* Hands out names: base, base.1, base.2 … */
+typedef struct namer {
+  names *taken;
+  names *bases;   /* base -> index into next */
+  uint32_t *next; /* the number to try next */
+  uint32_t count, room;
+} namer;
+
 typedef struct rewrite {
   ir_graph *g;
   uint32_t *uses;  /* by id: operands and outputs that refer to it */
   uint64_t *users; /* by id: sum of the ids of those users; with one use, the user itself */
   uint32_t capacity;
-  names *values, *constants; /* all names ever given */
+  namer values, constants;
 } rewrite;
 
 /* Begins and ends a pass: both drop what reaches no output (ir_cleanup). */
 rewrite rewrite_begin(ir_graph *g);
 void rewrite_end(rewrite *r);
+/* True when the graph has room for that many more values; a pass stops when it has not. */
+bool has_room(const rewrite *r, uint32_t values);
 
 /* ---- looking ---- */
 /* Operand `i` of `id`, or IR_NONE. */

@@ -254,6 +254,26 @@ START_TEST(test_long_names) { /* the longest name leaves no room for a suffix */
 }
 END_TEST
 
+/* 20,000 LayerNorms and linears share three constants; folding would make a constant of its own for
+ * each, more values than a graph may have. */
+START_TEST(test_limit) {
+  ir_graph *g = ir_graph_new(mem, "long");
+  const int64_t bsh[] = {DIM_B, DIM_S, HIDDEN};
+  ir_id x = ir_add_input(g, "x", ir_type_make(IR_F32, 3, bsh));
+  ir_id v = ir_add_op(g, "rows", OP_pack, &x, 1), in[3];
+  ir_id w = ir_add_const(g, "w", ir_type2(HIDDEN, HIDDEN), matrix(HIDDEN, HIDDEN));
+  in[1] = ir_add_const(g, "gamma", ir_type1(HIDDEN), numbers(HIDDEN, 1));
+  in[2] = ir_add_const(g, "beta", ir_type1(HIDDEN), numbers(HIDDEN, 0));
+  for (int i = 0; i < 20000; i++) {
+    in[0] = v;
+    v = ir_add_op(g, arena_printf(mem, "n%d", i), OP_layernorm, in, 3);
+    v = op2(g, arena_printf(mem, "l%d", i), OP_linear, v, w);
+  }
+  ir_add_output(g, "y", ir_add_op(g, "y", OP_unpack, &v, 1));
+  run(g, "fold,dead,fuse");
+}
+END_TEST
+
 START_TEST(test_remarks) {
   ir_graph *g = encoder();
   bool heads = false, neurons = false;
@@ -368,6 +388,7 @@ int main(void) {
   tcase_add_test(c, test_idempotent);
   tcase_add_test(c, test_shared_weight);
   tcase_add_test(c, test_long_names);
+  tcase_add_test(c, test_limit);
   tcase_add_test(c, test_remarks);
   tcase_add_test(c, test_order);
   tcase_add_test(c, test_observer_stops);
