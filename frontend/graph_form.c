@@ -170,10 +170,20 @@ static bool read_nodes(graph_form *f) {
 
 /* ---- outputs ---- */
 
+/* Refuses what unpack cannot bring to the caller: ids and attention scores. */
+static bool check_output(const graph_form *f, const ynode *n, const ir_value *v) {
+  if (v->type.dtype == IR_F32 && v->type.rank == 2) return true;
+  return diag_error(f->im->diag, n->loc, v->type.dtype == IR_F32 ? E_SHAPE : E_DTYPE,
+                    "'%.64s' is %s inside, which cannot be an output; an output is f32[B,S,C] or "
+                    "f32[B,C]",
+                    n->text, ir_type_print(f->im->arena, &v->type));
+}
+
 static bool add_output(graph_form *f, const ynode *n) {
   if (!import_name(f->im, n->text, n->loc)) return false;
   ir_id value = graph_value(f, n, f->nodes_count);
   if (value == IR_NONE || value == GRAPH_BROKEN) return false;
+  if (!check_output(f, n, ir_at(f->graph, value))) return false;
   ir_id in[] = {value, f->mask};
   const char *name =
       ir_fresh_name(f->graph, arena_printf(f->im->arena, "%s.unpacked", n->text), false);

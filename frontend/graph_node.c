@@ -13,8 +13,7 @@ typedef struct node {
   const char *name;
   enum ir_op op;
   const ynode *item;
-  uint32_t items; /* taken so far */
-  ynode lone;     /* stands for a lone text, whose own `next` is the node's next key */
+  ynode lone; /* stands for a lone text, whose own `next` is the node's next key */
   ir_id in[IR_MAX_IN];
 } node;
 
@@ -56,7 +55,10 @@ static ir_id load_tensor(const node *n, const ynode *at) {
     return IR_NONE;
   }
   const float *data = st_read_f32(f->weights, f->im->diag, f->im->arena, t);
-  if (!data) return IR_NONE;
+  if (!data) {
+    diag_note(f->im->diag, at->loc, "the tensor is used here");
+    return IR_NONE;
+  }
   ir_id id = ir_add_const(f->graph, t->name, ir_type_make(IR_F32, t->rank, t->dim), data);
   ir_at(f->graph, id)->loc = at->loc;
   return id;
@@ -87,16 +89,10 @@ static bool take_tensor(const node *n, const ynode *at, ir_id *out) {
 }
 
 /* The next item of `in`; the last operand of add and mul may be a tensor under `weight`. */
-static bool take_listed(node *n, const ir_operand_info *info, ir_id *out) {
-  const ynode *weight = strcmp(info->name, "b") == 0 ? ynode_get(n->yaml, "weight") : NULL;
-  if (weight && !n->item) return take_tensor(n, weight, out);
-  if (!n->item)
-    return fail(n, n->yaml->loc, E_KEY,
-                arena_printf(n->f->im->arena, "'in' names %u value%s, but operand '%s' is missing",
-                             n->items, n->items == 1 ? "" : "s", info->name));
+static bool take_listed(node *n, ir_id *out) {
+  if (!n->item) return take_tensor(n, ynode_get(n->yaml, "weight"), out);
   const ynode *at = n->item;
   n->item = at->next;
-  n->items++;
   return take_value(n, at, out);
 }
 
@@ -108,8 +104,26 @@ static bool take_keyed(node *n, const ir_operand_info *info, ir_id *out) {
               arena_printf(n->f->im->arena, "the key '%s' is missing", key_of(info)));
 }
 
+/* Checks the number of values under `in`. */
+static bool check_listed(const node *n, const ynode *in) {
+  arena *a = n->f->im->arena;
+  uint32_t given = !in ? 0 : in->kind == Y_SCALAR ? 1 : in->count, due = 0;
+  const char *list = "";
+  for (uint32_t i = 0; i < ir_ops[n->op].in_max; i++) {
+    ir_operand_info info = ir_operand(n->op, i);
+    bool as_weight = strcmp(info.name, "b") == 0 && ynode_get(n->yaml, "weight");
+    if (!is_listed(&info) || as_weight) continue;
+    list = arena_printf(a, "%s%s%s", list, due++ ? ", " : "", info.name);
+  }
+  if (given == due) return true;
+  return fail(n, in ? in->loc : n->yaml->loc, E_OP,
+              arena_printf(a, "it takes %u value%s under 'in'%s%s%s, not %u", due,
+                           due == 1 ? "" : "s", due ? " (" : "", list, due ? ")" : "", given));
+}
+
 static bool take_operands(node *n) {
   const ynode *in = ynode_get(n->yaml, "in");
+  if (!check_listed(n, in)) return false;
   if (in && in->kind == Y_SCALAR) {
     n->lone = *in;
     n->lone.next = NULL;
@@ -122,9 +136,8 @@ static bool take_operands(node *n) {
     ir_operand_info info = ir_operand(n->op, i);
     n->in[i] = info.mask ? n->f->mask : IR_NONE;
     if (info.mask) continue;
-    ok &= is_listed(&info) ? take_listed(n, &info, &n->in[i]) : take_keyed(n, &info, &n->in[i]);
+    ok &= is_listed(&info) ? take_listed(n, &n->in[i]) : take_keyed(n, &info, &n->in[i]);
   }
-  if (ok && n->item) return fail(n, n->item->loc, E_OP, "'in' names more values than it takes");
   return ok;
 }
 

@@ -19,7 +19,8 @@ const char *import_path(const import *im, const ynode *n) {
     diag_error(im->diag, n->loc, E_PATH, "the path is empty");
     return NULL;
   }
-  return path_join(im->arena, im->dir, n->text);
+  bool here = strcmp(im->dir, ".") == 0;
+  return here ? arena_strdup(im->arena, n->text) : path_join(im->arena, im->dir, n->text);
 }
 
 bool import_name(const import *im, const char *name, src_loc loc) {
@@ -133,7 +134,7 @@ static model_source *read_model(import *im, const char *shown, const char *text,
   if (!check_version(im) || !choose_name(im, shown)) return NULL;
   model_source *out = arena_new_one(im->arena, model_source);
   out->name = arena_strdup(im->arena, im->name);
-  if (choose_form(im, out) && ir_verify(out->graph, im->diag, "the frontend")) return out;
+  if (choose_form(im, out) && ir_verify(out->graph, im->diag, NULL)) return out;
   if (out->weights) st_close(out->weights, im->diag);
   return NULL;
 }

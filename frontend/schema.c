@@ -25,9 +25,9 @@ const schema_key *schema_keys(size_t *count) {
 
 /* ---- scalars ---- */
 
-/* "'max_batch'", or "the value" for an item of a list. */
+/* The key that a value stands under, or what else to call it in messages. */
 static const char *subject(const ynode *n) {
-  return n->key ? n->key->text : "this item";
+  return n->key ? n->key->text : "an item";
 }
 
 static bool is_null(const ynode *n) {
@@ -49,7 +49,7 @@ static const char *kind_name(const ynode *n) {
 }
 
 static bool type_error(diag *d, const ynode *n, const char *expected) {
-  return diag_error(d, n->loc, E_TYPE, "'%.64s' must be %s, not %s", subject(n), expected,
+  return diag_error(d, n->loc, E_TYPE, "%.64s must be %s, not %s", subject(n), expected,
                     kind_name(n));
 }
 
@@ -65,12 +65,12 @@ bool value_int(diag *d, const ynode *n, int64_t lo, int64_t hi, int64_t *out) {
   const char *digits = n->text + (n->text[0] == '-');
   bool padded = digits[0] == '0' && digits[1] != '\0';
   if (!n->plain || padded || !all_digits(digits))
-    return diag_error(d, n->loc, E_INT, "'%.64s' must be a plain decimal integer, not '%.64s'",
+    return diag_error(d, n->loc, E_INT, "%.64s must be a plain decimal integer, not '%.64s'",
                       subject(n), n->text);
   errno = 0;
   long long v = strtoll(n->text, NULL, 10);
   if (errno != 0 || v < lo || v > hi)
-    return diag_error(d, n->loc, E_INT, "'%.64s' is %.64s; it must be from %" PRId64 " to %" PRId64,
+    return diag_error(d, n->loc, E_INT, "%.64s is %.64s; it must be from %" PRId64 " to %" PRId64,
                       subject(n), n->text, lo, hi);
   *out = v;
   return true;
@@ -80,7 +80,7 @@ bool value_bool(diag *d, const ynode *n, bool *out) {
   if (n->kind != Y_SCALAR || !n->plain) return type_error(d, n, "true or false");
   *out = strcmp(n->text, "true") == 0;
   if (*out || strcmp(n->text, "false") == 0) return true;
-  return diag_error(d, n->loc, E_TYPE, "'%.64s' must be true or false, not '%.64s'", subject(n),
+  return diag_error(d, n->loc, E_TYPE, "%.64s must be true or false, not '%.64s'", subject(n),
                     n->text);
 }
 
@@ -112,14 +112,14 @@ static bool is_decimal(const char *s) {
 bool value_float(diag *d, const ynode *n, double *out) {
   if (n->kind != Y_SCALAR || is_null(n) || is_bool_word(n)) return type_error(d, n, "a number");
   if (!n->plain || !is_decimal(n->text))
-    return diag_error(d, n->loc, E_FLOAT, "'%.64s' must be a plain decimal number, not '%.64s'",
+    return diag_error(d, n->loc, E_FLOAT, "%.64s must be a plain decimal number, not '%.64s'",
                       subject(n), n->text);
   locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
   if (c == (locale_t)0) return diag_error(d, n->loc, E_MEMORY, "out of memory");
   double v = strtod_l(n->text, NULL, c);
   freelocale(c);
   if (!isfinite(v))
-    return diag_error(d, n->loc, E_FLOAT, "'%.64s' is too large: '%.64s'", subject(n), n->text);
+    return diag_error(d, n->loc, E_FLOAT, "%.64s is too large: '%.64s'", subject(n), n->text);
   *out = v;
   return true;
 }

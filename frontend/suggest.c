@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { MAX_WORD = 63, MAX_DISTANCE = 2 };
+enum { MAX_WORD = 63, SHORT_WORD = 4 };
 
 static size_t least(size_t a, size_t b) {
   return a < b ? a : b;
@@ -31,8 +31,8 @@ size_t edit_distance(const char *a, const char *b) {
 }
 
 void suggest_offer(suggestion *s, const char *known) {
-  size_t distance = edit_distance(s->word, known);
-  if (distance > MAX_DISTANCE || distance >= strlen(s->word)) return;
+  size_t distance = edit_distance(s->word, known), length = strlen(s->word);
+  if (distance > (length > SHORT_WORD ? 2 : 1) || distance >= length) return;
   if (s->best && distance >= s->distance) return;
   s->best = known;
   s->distance = distance;

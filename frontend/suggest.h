@@ -13,8 +13,8 @@ typedef struct suggestion {
   size_t distance;  /* of best */
 } suggestion;
 
-/* Keeps `known` when it is nearer than the best so far; far words (over 2 edits, or as many as the
- * word has letters) are never kept. */
+/* Keeps `known` when it is nearer than the best so far; far words (over 2 edits, over 1 for a
+ * word of up to 4 letters) are never kept. */
 void suggest_offer(suggestion *s, const char *known);
 
 /* "; did you mean 'x'?", or "" when nothing is near. */

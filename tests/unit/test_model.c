@@ -166,8 +166,8 @@ START_TEST(hf_classifiers) {
       .layers = 1, .labels = 2, .config = ",\"architectures\":[\"BertForSequenceClassification\"]"};
   tiny_write(&no_pooler, "hf");
   ck_assert_ptr_null(read_yaml(HF));
-  expect_messages("./hf: error: the checkpoint has no tensor 'pooler.dense.weight' [E_W_MISSING]\n"
-                  "./hf: error: the checkpoint has no tensor 'pooler.dense.bias' [E_W_MISSING]");
+  expect_messages("hf: error: the checkpoint has no tensor 'pooler.dense.weight' [E_W_MISSING]\n"
+                  "hf: error: the checkpoint has no tensor 'pooler.dense.bias' [E_W_MISSING]");
 }
 END_TEST
 
@@ -218,7 +218,7 @@ START_TEST(hf_unused) {
   ck_assert(st_write(mem, d, "hf/model.safetensors", t.tensor, t.count, NULL));
   read_good(HF "outputs: [last_hidden_state]\n");
   const char *text = diag_format(mem, diag_first(d));
-  ck_assert_msg(strstr(text, "./hf: warning: 4 tensors are not used: '") == text, "%s", text);
+  ck_assert_msg(strstr(text, "hf: warning: 4 tensors are not used: '") == text, "%s", text);
   ck_assert_ptr_nonnull(strstr(text, " and 1 more"));
   ck_assert_ptr_null(diag_first(d)->next);
 }

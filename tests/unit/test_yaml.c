@@ -302,7 +302,7 @@ START_TEST(schema) {
   ck_assert_str_eq(messages(), "m.yaml:3:1: error: unknown key 'attributs' in a node; did you mean "
                                "'attributes'? [E_KEY]\n"
                                "m.yaml:4:1: error: unknown key 'wombat' in a node [E_KEY]\n"
-                               "m.yaml:5:7: error: 'bias' must be a text, not a list [E_TYPE]\n");
+                               "m.yaml:5:7: error: bias must be a text, not a list [E_TYPE]\n");
   r = read_text("op: gelu\n");
   ck_assert(!schema_check(mem, d, r, SECTION_node, "a node"));
   ck_assert_str_eq(messages(), "m.yaml:1:1: error: a node needs the key 'name' [E_KEY]\n");
