@@ -250,6 +250,7 @@ END_TEST
 
 int main(void) {
   TCase *c = tcase_create("classify");
+  tcase_set_timeout(c, 0);
   tcase_add_test(c, test_empty);
   tcase_add_test(c, test_full);
   tcase_add_test(c, test_dense_limit);

@@ -14,9 +14,9 @@ static diag *d;
 static pass_options options;
 static pass_context context;
 
-static void no_memory(void *unused, size_t bytes) {
+static void no_memory(void *unused, size_t size) {
   (void)unused;
-  (void)bytes;
+  (void)size;
   abort();
 }
 
@@ -382,6 +382,7 @@ END_TEST
 
 int main(void) {
   TCase *c = tcase_create("passes");
+  tcase_set_timeout(c, 0);
   tcase_add_checked_fixture(c, setup, teardown);
   tcase_add_test(c, test_same_values);
   tcase_add_test(c, test_shapes);
