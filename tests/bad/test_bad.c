@@ -91,14 +91,14 @@ static void put_weights(const bad_section *s) {
   size_t header = strlen(s->text);
   if (header) header--; /* the last line end */
   size_t body = data ? strlen(data) / 2 : zeros ? strtoul(zeros, NULL, 10) : 0;
-  unsigned char *file = arena_alloc(mem, 8 + header + body, 1);
+  unsigned char *image = arena_alloc(mem, 8 + header + body, 1);
   uint64_t claimed = length ? strtoull(length, NULL, 10) : header;
   for (int i = 0; i < 8; i++)
-    file[i] = (unsigned char)(claimed >> 8 * i);
-  memcpy(file + 8, s->text, header);
+    image[i] = (unsigned char)(claimed >> 8 * i);
+  memcpy(image + 8, s->text, header);
   for (size_t i = 0; data && i < body; i++)
-    file[8 + header + i] = hex_byte(data + 2 * i);
-  put_file(s->arg[1], file, 8 + header + body);
+    image[8 + header + i] = hex_byte(data + 2 * i);
+  put_file(s->arg[1], image, 8 + header + body);
 }
 
 static void put_raw(const bad_section *s) {

@@ -61,11 +61,11 @@ static void put_model(text t) {
 /* A safetensors file with this header and `zeros` bytes of data. */
 static void put_weights(text header, size_t zeros) {
   size_t size = 8 + header.size + zeros;
-  unsigned char *file = arena_alloc(mem, size, 1);
+  unsigned char *image = arena_alloc(mem, size, 1);
   for (int i = 0; i < 8; i++)
-    file[i] = (unsigned char)((uint64_t)header.size >> 8 * i);
-  memcpy(file + 8, header.data, header.size);
-  put_file("x.safetensors", file, size);
+    image[i] = (unsigned char)((uint64_t)header.size >> 8 * i);
+  memcpy(image + 8, header.data, header.size);
+  put_file("x.safetensors", image, size);
 }
 
 /* ---- YAML ---- */
@@ -193,16 +193,16 @@ START_TEST(weights_truncated) {
   put_text("model.yaml", scaled);
   put_weights(repeat("", TENSOR_V, 1, ""), 8);
   ck_assert(accepted());
-  char file[128];
+  char image[128];
   FILE *f = fopen("x.safetensors", "rb");
-  size_t size = fread(file, 1, sizeof file, f);
+  size_t size = fread(image, 1, sizeof image, f);
   fclose(f);
   ck_assert_uint_eq(size, 8 + sizeof TENSOR_V - 1 + 8);
   for (size_t n = 0; n < size; n++) {
-    put_file("x.safetensors", file, n);
+    put_file("x.safetensors", image, n);
     refused_somehow();
   }
-  flip_every_bit("x.safetensors", file, size);
+  flip_every_bit("x.safetensors", image, size);
 }
 END_TEST
 

@@ -9,8 +9,8 @@
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
-static void out_of_memory(void *context, size_t bytes) {
-  (void)context, (void)bytes;
+static void out_of_memory(void *context, size_t size) {
+  (void)context, (void)size;
   abort();
 }
 

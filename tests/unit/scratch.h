@@ -18,9 +18,9 @@ static arena *mem;
 static diag *d;
 static char folder[64];
 
-static void scratch_full(void *context, size_t bytes) {
+static void scratch_full(void *context, size_t size) {
   (void)context;
-  fprintf(stderr, "the test's arena cannot give %zu bytes\n", bytes);
+  fprintf(stderr, "the test's arena cannot give %zu bytes\n", size);
   abort();
 }
 
