@@ -17,10 +17,10 @@ enum sparse_mode {
 };
 
 typedef struct pass_options {
-  int opt_level;            /* 0 … 3 */
+  int opt_level; /* 0 … 3 */
   enum sparse_mode sparse;
-  pattern sparse_pattern;   /* with SPARSE_PATTERN */
-  enum isa_level isa;       /* the highest level of the object: partition and schedule follow it */
+  pattern sparse_pattern; /* with SPARSE_PATTERN */
+  enum isa_level isa;     /* the highest level of the object: partition and schedule follow it */
 } pass_options;
 
 /* What partition decided for a linear, for --remarks. Milliseconds are the model's prediction for
