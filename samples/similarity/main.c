@@ -128,6 +128,15 @@ static int open_model(const command *c, model *m) {
   return m->pool == NULL ? fail("threads", "the system gives no more") : 0;
 }
 
+/* Floats of an output for some sentences of `tokens` tokens in all. */
+static size_t output_floats(const spcc_tensor *t, size_t count, size_t tokens) {
+  int per_token = t->rank > 1 && t->dim[1] == SPCC_DIM_SEQUENCE;
+  size_t floats = per_token ? tokens : count;
+  for (uint32_t i = per_token ? 2 : 1; i < t->rank; i++)
+    floats *= (size_t)t->dim[i];
+  return floats;
+}
+
 /* Runs `count` sentences, whose ids stand one behind the other in `ids`, `length` of them each;
  * writes the states of the tokens in the same order. Without padding nothing has to be masked. */
 static spcc_status run_model(const model *m, int32_t count, const int32_t *length,
@@ -143,12 +152,14 @@ static spcc_status run_model(const model *m, int32_t count, const int32_t *lengt
   size_t in_bytes[MAX_INPUTS] = {0}, out_bytes[MAX_OUTPUTS] = {0};
   in[m->ids] = ids;
   in_bytes[m->ids] = tokens * sizeof *ids;
-  out[m->states] = states;
-  out_bytes[m->states] = tokens * m->width * sizeof *states;
+  for (uint32_t i = 0; i < m->info->output_count; i++) {
+    size_t floats = output_floats(&m->info->outputs[i], (size_t)count, tokens);
+    out[i] = i == m->states ? states : allocate(floats, sizeof(float)); /* a pooler's, say */
+    out_bytes[i] = floats * sizeof(float);
+  }
   const spcc_exec *exec = spcc_pool_exec(m->pool);
   size_t bytes = minilm_workspace(count, longest, exec->threads);
   void *workspace = spcc_alloc(bytes);
-  if (workspace == NULL) return SPCC_E_MEMORY;
   spcc_call call = {.size = sizeof call,
                     .cpu = m->cpu,
                     .model = m->info->digest,
@@ -162,8 +173,10 @@ static spcc_status run_model(const model *m, int32_t count, const int32_t *lengt
                     .workspace = workspace,
                     .workspace_bytes = bytes,
                     .exec = exec};
-  spcc_status status = minilm_run(&call);
+  spcc_status status = workspace != NULL ? minilm_run(&call) : SPCC_E_MEMORY;
   spcc_free(workspace);
+  for (uint32_t i = 0; i < m->info->output_count; i++)
+    if (i != m->states) free(out[i]);
   return status;
 }
 
