@@ -62,7 +62,8 @@ static unsigned char *block_new(arena *a, size_t bytes, size_t wanted) {
 }
 
 static unsigned char *align_up(unsigned char *p, size_t align) {
-  return p + (-(uintptr_t)p & (align - 1));
+  size_t past = (uintptr_t)p & (align - 1);
+  return past ? p + (align - past) : p;
 }
 
 void *arena_alloc(arena *a, size_t bytes, size_t align) {

@@ -63,6 +63,12 @@ static void jump_out(void *context, size_t wanted) {
   longjmp(j->back, 1);
 }
 
+static bool holds_only(const unsigned char *data, size_t size, unsigned char value) {
+  for (size_t i = 0; i < size; i++)
+    if (data[i] != value) return false;
+  return true;
+}
+
 START_TEST(arena_memory_is_zeroed_aligned_and_apart) {
   enum { N = 3000 };
   unsigned char *block[N];
@@ -72,14 +78,12 @@ START_TEST(arena_memory_is_zeroed_aligned_and_apart) {
     size[i] = (size_t)i * 37 % 5000 + (i % 500 == 0 ? 100000 : 0);
     block[i] = arena_alloc(mem, size[i], align);
     ck_assert_uint_eq((uintptr_t)block[i] % align, 0);
-    for (size_t k = 0; k < size[i]; k++)
-      ck_assert_uint_eq(block[i][k], 0);
+    ck_assert(holds_only(block[i], size[i], 0));
     if (size[i]) memset(block[i], i % 251 + 1, size[i]);
     total += size[i];
   }
   for (int i = 0; i < N; i++)
-    for (size_t k = 0; k < size[i]; k++)
-      ck_assert_uint_eq(block[i][k], i % 251 + 1);
+    ck_assert(holds_only(block[i], size[i], (unsigned char)(i % 251 + 1)));
   ck_assert_uint_ge(arena_used(mem), total);
 }
 END_TEST
