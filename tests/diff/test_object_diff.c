@@ -12,7 +12,7 @@
 #include "tests/diff/diff_common.h"
 #include "tests/diff/guard.h"
 
-enum { SEEDS = 300, MAX_OUTPUTS = 8, MAX_INPUTS = 8 };
+enum { SEEDS = 100, MAX_OUTPUTS = 8, MAX_INPUTS = 8 };
 
 static int first_seed = 1;
 
