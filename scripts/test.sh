@@ -87,8 +87,7 @@ torch() {
 }
 
 tokenizer() {
-  .venv/bin/python tests/text/compare_hf.py --driver "$builds/gcc/tests/text/tokenize_lines" \
-    --vocab tests/text/vocab.txt --count 20000
+  .venv/bin/python tests/text/compare_hf.py --driver "$builds/gcc/tests/text/tokenize_lines"
 }
 
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1

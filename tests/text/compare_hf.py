@@ -1,6 +1,9 @@
 """Compares the WordPiece tokenizer of text/ with Hugging Face's on random Unicode.
 
-    compare_hf.py --driver build/tests/text/tokenize_lines --vocab vocab.txt [--count 100000]
+    compare_hf.py --driver build/tests/text/tokenize_lines [--vocab vocab.txt] [--count 100000]
+
+Without a vocabulary it makes one of all characters, each as a word and as the end of one, so that
+ids show every character of the words; and of the tokens of vocab.txt beside this script.
 
 References: `tokenizers` (the Rust library behind BertTokenizerFast and, since transformers 5,
 BertTokenizer), and, with transformers 4 installed, its BertTokenizer in Python as well. Code points
@@ -8,9 +11,11 @@ that a reference's Unicode tables do not know yet are left out of its strings; t
 printed. Exit status 1 on the first difference.
 """
 import argparse
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import unicodedata
 
 MODES = {  # options of the driver -> options of the references
@@ -195,14 +200,33 @@ def fast_reference(vocab, options):
     return lambda text: tokenizer.encode(text).ids
 
 
+def write_all_characters(path):
+    with open(os.path.join(os.path.dirname(__file__), "vocab.txt"), encoding="utf-8") as f:
+        tokens = f.read().split("\n")[:-1]
+    characters = [chr(cp) for cp in assigned() if unicodedata.category(chr(cp))[0] not in "CZ"]
+    tokens += characters + ["##" + c for c in characters]
+    with open(path, "w", encoding="utf-8", newline="\n") as f:
+        f.write("".join(token + "\n" for token in dict.fromkeys(tokens)))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--driver", required=True)
-    parser.add_argument("--vocab", required=True)
+    parser.add_argument("--vocab")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    print(f"seed={arguments.seed}, Unicode {unicodedata.unidata_version} of Python")
+    print(f"seed={arguments.seed}, Unicode {unicodedata.unidata_version} of Python", flush=True)
+    if arguments.vocab:
+        check_all(arguments)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.vocab = os.path.join(folder, "vocab.txt")
+        write_all_characters(arguments.vocab)
+        check_all(arguments)
+
+
+def check_all(arguments):
     every = set(code_points())
     unassigned = every - set(assigned())
     share = {"u": 0.7, "c": 0.1, "a": 0.1, "uk": 0.1}
