@@ -2,8 +2,6 @@
  *
  * Everything is read, checked and pruned before the first byte is written. Kept weights keep their
  * bits, in their own element type; all other tensors and files are copied byte for byte. */
-#include <dirent.h>
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -11,7 +9,6 @@
 #include "driver/targets.h"
 #include "frontend/frontend.h"
 #include "optimizer/spo.h"
-#include "support/checked.h"
 
 enum { COPIED_MAX = 256 << 20 /* bytes of one file that is copied */ };
 
@@ -200,14 +197,12 @@ static bool copy_file(const pruner *p, const char *name) {
 }
 
 static bool copy_files(const pruner *p) {
-  DIR *dir = opendir(p->model->folder);
-  bool ok = dir != NULL;
-  if (!dir)
-    return diag_error(p->dr->diag, loc_file(p->model->folder), E_OPEN, "cannot list the folder: %s",
-                      strerror(errno));
-  for (const struct dirent *entry; ok && (entry = readdir(dir));)
-    if (is_copied(p->model->folder, entry->d_name, p->dr->arena)) ok = copy_file(p, entry->d_name);
-  closedir(dir);
+  arena *a = p->dr->arena;
+  const char **names, *from = p->model->folder;
+  size_t count;
+  bool ok = dir_list(a, p->dr->diag, from, &names, &count);
+  for (size_t i = 0; ok && i < count; i++)
+    if (is_copied(from, names[i], a)) ok = copy_file(p, names[i]);
   return ok;
 }
 
