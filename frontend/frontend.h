@@ -8,11 +8,11 @@
 /* ---- safetensors ---- */
 typedef struct st_tensor {
   const char *name;
-  const char *dtype;    /* "F32", "F16", "BF16", "I64" … as in the file */
+  const char *dtype; /* "F32", "F16", "BF16", "I64" … as in the file */
   uint32_t rank;
   int64_t dim[IR_MAX_RANK];
-  uint64_t begin, end;  /* bytes in the file */
-  uint32_t shard;       /* index of the file in the set */
+  uint64_t begin, end; /* bytes in the file */
+  uint32_t shard;      /* index of the file in the set */
   bool used;
 } st_tensor;
 
@@ -58,7 +58,7 @@ typedef struct model_source {
 } model_source;
 
 typedef struct model_overrides {
-  const char *name;     /* --name; NULL: from the file */
+  const char *name;                /* --name; NULL: from the file */
   int64_t max_batch, max_sequence; /* 0: from the file */
 } model_overrides;
 
