@@ -268,7 +268,7 @@ class Prune(unittest.TestCase):
 
     def test_rejected_input(self):
         self.model()
-        shard = "./model/model.safetensors"
+        shard = "model/model.safetensors"
         cases = [
             ("m.yaml: error: 'encoder.layer.0.attention.self.quer' of --targets matches none of the 12 "
              "weights that can be pruned; spcc inspect lists them; did you mean "
