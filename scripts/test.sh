@@ -50,8 +50,10 @@ tests() {
 # One fuzz target from its corpus; what it finds on the way is dropped, a crash is kept and shown.
 fuzz_one() {
   name=$(basename "$1")
+  words=tests/fuzz/${name#fuzz_}.dict
+  [ -f "$words" ] || words=/dev/null
   found=$(mktemp -d)
-  if "$1" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+  if "$1" -dict="$words" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$builds/crash-$name-" "$found" "tests/fuzz/corpus/${name#fuzz_}" \
     >"$builds/$name.log" 2>&1; then
     printf '%s: %s\n' "$name" "$(grep -E '^stat::number_of_executed_units' "$builds/$name.log")"
