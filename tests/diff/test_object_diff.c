@@ -162,7 +162,7 @@ static const char *describe(arena *a, const random_case *c, const pass_options *
 static void compile(model *m, diag *d, const pass_options *p, bool generic) {
   pass_context context = {.arena = m->a, .diag = d, .options = p};
   ir_graph *g = m->c->graph;
-  bool passed = generic ? pipeline_run_list(g, &context, "fold,dead", NULL, NULL)
+  bool passed = generic ? pipeline_run_list(g, &context, "fuse,plan", NULL, NULL)
                         : pipeline_run(g, &context, NULL, NULL);
   ck_assert_msg(passed, "%s\n%s", m->text, diff_messages(m->a, d));
   codegen_options o = {.levels = {ISA_X86_64_V4, ISA_X86_64_V3},
