@@ -44,11 +44,11 @@ static bool read_fd(driver *dr, int fd, bytes *out) {
   return true;
 }
 
-/* Runs cc; its standard output goes to standard error. */
+/* Runs cc; its standard output goes to standard error. The start files are wanted for their few
+ * bytes of .bss: without any, GNU ld lets the weights join the writable segment before them. */
 static bool run_cc(driver *dr, const char *in, const char *out) {
-  const char *args[] = {
-      "cc", "-shared", "-nostartfiles", "-Wl,-z,noexecstack", "-Wl,-z,relro,-z,now", "-o", out,
-      in,   NULL};
+  const char *args[] = {"cc", "-shared", "-Wl,-z,noexecstack", "-Wl,-z,relro,-z,now", "-o", out,
+                        in,   NULL};
   posix_spawn_file_actions_t actions;
   if (posix_spawn_file_actions_init(&actions) != 0) return cannot(dr, "start cc", ENOMEM);
   posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
