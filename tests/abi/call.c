@@ -8,12 +8,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "generic.h"
 #include "other.h"
 #include "tiny.h"
 #include "twin.h"
 
 const model tiny = {"tiny", tiny_run, tiny_workspace, tiny_info, 97, NULL};
 const model twin = {"twin", twin_run, twin_workspace, twin_info, 97, NULL};
+const model generic = {"generic", generic_run, generic_workspace, generic_info, 97, NULL};
 const model other = {"other", other_run, other_workspace, other_info, 31, OTHER_WEIGHTS};
 
 /* ---- memory ---- */

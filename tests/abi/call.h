@@ -20,9 +20,9 @@ typedef struct model {
   const char *weights; /* file of the packed weights; NULL: embedded */
 } model;
 
-/* Three objects: `twin` is `tiny` compiled again under another name, `other` has odd sizes and its
- * weights in a file. */
-extern const model tiny, twin, other;
+/* Four objects: `twin` is `tiny` compiled again under another name, `generic` is it compiled with
+ * --pipeline=generic, `other` has odd sizes and its weights in a file. */
+extern const model tiny, twin, generic, other;
 
 /* Where buffers lie: in plain memory; or each in pages of its own, its first byte after, or its
  * last byte before a page that cannot be accessed. Guarded inputs and weights are read-only. */

@@ -10,8 +10,11 @@
 static const shape usual = {.batch = 2, .sequence = 9, .mask = true, .types = true};
 static buffers b;
 
-static void setup(void) {
+static void setup_tiny(void) {
   buffers_init(&b, &tiny, usual, PLAIN, 1);
+}
+static void setup_generic(void) {
+  buffers_init(&b, &generic, usual, PLAIN, 1);
 }
 static void teardown(void) {
   buffers_free(&b);
@@ -104,12 +107,12 @@ START_TEST(larger_buffers_are_fine) {
   call.in_bytes = in_bytes;
   call.out_bytes = out_bytes;
   call.sequence = usual.sequence - 1; /* every tensor and the workspace is now larger than needed */
-  ck_assert_int_eq(tiny.run(&call), SPCC_OK);
+  ck_assert_int_eq(b.model->run(&call), SPCC_OK);
 }
 END_TEST
 
 START_TEST(dimensions) {
-  const spcc_info *info = tiny.info();
+  const spcc_info *info = b.model->info();
   REFUSED(SPCC_E_DIM, batch, -1);
   REFUSED(SPCC_E_DIM, batch, INT32_MIN);
   REFUSED(SPCC_E_DIM, batch, info->max_batch + 1);
@@ -128,10 +131,10 @@ END_TEST
 START_TEST(nothing_to_compute) {
   spcc_call call = *b.call;
   call.batch = 0;
-  ck_assert_int_eq(tiny.run(&call), SPCC_OK);
+  ck_assert_int_eq(b.model->run(&call), SPCC_OK);
   call = *b.call;
   call.sequence = 0;
-  ck_assert_int_eq(tiny.run(&call), SPCC_OK);
+  ck_assert_int_eq(b.model->run(&call), SPCC_OK);
   outputs_untouched();
 }
 END_TEST
@@ -142,9 +145,9 @@ static void refuse_value(int input, int32_t value) {
   for (int32_t i = 0; i < usual.batch * usual.sequence; i++) {
     shape s = usual;
     s.mask = false; /* every token counts */
-    buffers_init(&own, &tiny, s, PLAIN, 1);
+    buffers_init(&own, b.model, s, PLAIN, 1);
     own.in[input][i] = value;
-    spcc_status status = tiny.run(own.call);
+    spcc_status status = b.model->run(own.call);
     ck_assert_msg(status == SPCC_E_INDEX, "input %d[%d] = %d: '%s'", input, i, value,
                   spcc_status_text(status));
     buffers_free(&own);
@@ -170,7 +173,7 @@ START_TEST(digest) {
   REFUSED(SPCC_E_DIGEST, model, other.info()->digest);
   spcc_call call = *b.call;
   call.model = 0;
-  ck_assert_int_eq(tiny.run(&call), SPCC_OK);
+  ck_assert_int_eq(b.model->run(&call), SPCC_OK);
 }
 END_TEST
 
@@ -188,8 +191,8 @@ START_TEST(abi) {
     uint64_t more[4];
   } larger = {*b.call, {1, 2, 3, 4}};
   larger.call.size = sizeof larger;
-  ck_assert_int_eq(tiny.run(&larger.call), SPCC_OK);
-  const spcc_info *info = tiny.info();
+  ck_assert_int_eq(b.model->run(&larger.call), SPCC_OK);
+  const spcc_info *info = b.model->info();
   ck_assert_uint_eq(info->abi, SPCC_ABI);
   ck_assert_uint_eq(info->size, sizeof *info);
 }
@@ -200,12 +203,12 @@ START_TEST(cpu) {
   REFUSED(SPCC_E_CPU, cpu, 2);
   spcc_call call = *b.call;
   call.cpu = SPCC_CPU_UNKNOWN; /* the object detects by itself */
-  ck_assert_int_eq(tiny.run(&call), SPCC_OK);
-  const spcc_info *info = tiny.info();
+  ck_assert_int_eq(b.model->run(&call), SPCC_OK);
+  const spcc_info *info = b.model->info();
   for (uint32_t i = 0; i < info->level_count; i++) {
     if (info->levels[i] > spcc_cpu()) continue;
     call.cpu = info->levels[i];
-    ck_assert_int_eq(tiny.run(&call), SPCC_OK);
+    ck_assert_int_eq(b.model->run(&call), SPCC_OK);
   }
 }
 END_TEST
@@ -222,7 +225,7 @@ END_TEST
 START_TEST(workspace_grows_with_threads) {
   /* The workspace of one thread may be too small for several. */
   spcc_exec exec = reverse_exec(8);
-  size_t need = tiny.workspace(usual.batch, usual.sequence, 8);
+  size_t need = b.model->workspace(usual.batch, usual.sequence, 8);
   ck_assert_uint_gt(need, b.call->workspace_bytes);
   REFUSED(SPCC_E_SIZE, exec, &exec);
 }
@@ -260,7 +263,7 @@ START_TEST(neighbours_are_no_alias) {
   call.in = in;
   call.out = out;
   call.workspace = block + (used + 63) / 64 * 64;
-  ck_assert_int_eq(tiny.run(&call), SPCC_OK);
+  ck_assert_int_eq(b.model->run(&call), SPCC_OK);
   spcc_free(block);
 }
 END_TEST
@@ -315,9 +318,9 @@ START_TEST(info_describes_the_model) {
 }
 END_TEST
 
-int main(void) {
-  Suite *s = suite_create("abi_calls");
-  TCase *c = tcase_create("calls");
+/* All that holds for every object; `setup` makes the usual call of one. */
+static TCase *calls_of(const char *name, void (*setup)(void)) {
+  TCase *c = tcase_create(name);
   tcase_set_timeout(c, 120);
   tcase_add_checked_fixture(c, setup, teardown);
   tcase_add_test(c, usual_call);
@@ -335,9 +338,16 @@ int main(void) {
   tcase_add_test(c, workspace_grows_with_threads);
   tcase_add_test(c, alias);
   tcase_add_test(c, neighbours_are_no_alias);
-  tcase_add_test(c, external_weights);
-  tcase_add_test(c, info_describes_the_model);
-  suite_add_tcase(s, c);
+  return c;
+}
+
+int main(void) {
+  Suite *s = suite_create("abi_calls");
+  TCase *optimized = calls_of("optimized", setup_tiny);
+  tcase_add_test(optimized, external_weights);
+  tcase_add_test(optimized, info_describes_the_model);
+  suite_add_tcase(s, optimized);
+  suite_add_tcase(s, calls_of("generic", setup_generic));
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_ENV);
   int failed = srunner_ntests_failed(r);

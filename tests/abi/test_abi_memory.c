@@ -26,6 +26,7 @@ static void compare_places(const model *m, shape s, uint32_t seed) {
 
 static void compare_models(shape s, uint32_t seed) {
   compare_places(&tiny, s, seed);
+  compare_places(&generic, s, seed);
   compare_places(&other, s, seed);
 }
 
@@ -146,8 +147,8 @@ END_TEST
 /* ---- the size of the workspace ---- */
 
 START_TEST(workspace_is_monotone) {
-  const model *models[] = {&tiny, &other};
-  for (int m = 0; m < 2; m++)
+  const model *models[] = {&tiny, &generic, &other};
+  for (int m = 0; m < 3; m++)
     for (int32_t batch = 1; batch < MAX_BATCH; batch++)
       for (int32_t sequence = 1; sequence < 80; sequence++)
         for (uint32_t threads = 1; threads <= 4; threads++) {

@@ -46,10 +46,10 @@ static void make_system_call(buffers *b) {
 START_TEST(no_system_call) {
   const shape shapes[] = {
       usual, {.batch = 1, .sequence = 1}, {.batch = 4, .sequence = 80, .mask = true, .threads = 3}};
-  const model *models[] = {&tiny, &other};
-  for (size_t i = 0; i < 6; i++) {
+  const model *models[] = {&tiny, &generic, &other};
+  for (size_t i = 0; i < 9; i++) {
     buffers b;
-    buffers_init(&b, models[i % 2], shapes[i / 2], PLAIN, 1);
+    buffers_init(&b, models[i % 3], shapes[i / 3], PLAIN, 1);
     run_ok(&b); /* the dynamic linker has found memcpy now */
     int status = in_strict_mode(run_strictly, &b);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s: wait status %x",

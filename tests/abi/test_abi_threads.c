@@ -150,6 +150,7 @@ START_TEST(same_bits_for_any_threads) {
   same_bits(&tiny, (shape){.batch = 1, .sequence = 80});
   same_bits(&tiny, (shape){.batch = 3, .sequence = 80, .lengths = ragged, .mask = true});
   same_bits(&other, usual);
+  same_bits(&generic, usual);
 }
 END_TEST
 
