@@ -1,8 +1,13 @@
 /* main(): sets the process up, reads the command line, runs the subcommand, prints what it has to
  * say, and exits. SIGINT and its like keep their default action: outputs have no name before they
- * are complete, and driver/output.c holds signals back in the moment when they get it. */
+ * are complete, and driver/output.c holds signals back in the moment when they get it.
+ *
+ * All work is done on a thread whose stack does not depend on the user's limit, because LLVM needs
+ * more than the smallest ones. The first thread takes no signals, so that the second decides alone
+ * when they arrive. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +20,15 @@
 static const double DEFAULT_MAX_MEM = 16.0 * 1024 * 1024 * 1024;
 /* For reading the command line, before --max-mem is known. */
 enum { STARTUP_MEM = 64 << 20 };
+enum { STACK_BYTES = 16 << 20 };
+
+/* What main() hands to the thread that works, and gets back. */
+typedef struct process {
+  int argc;
+  char **argv;
+  sigset_t signals; /* held back at the start of the process */
+  int code;
+} process;
 
 /* A file opened later must not take the number of a standard stream that was closed at the start,
  * lest messages be written into it. */
@@ -70,15 +84,37 @@ static int flush_output(int code) {
   return EXIT_SYSTEM;
 }
 
+static void *work(void *argument) {
+  process *p = argument;
+  pthread_sigmask(SIG_SETMASK, &p->signals, NULL);
+  driver dr = {.progress = isatty(STDERR_FILENO) == 1};
+  arena *startup = arena_new(STARTUP_MEM, memory_full, &dr);
+  if (!startup) return NULL;
+  dr.arena = startup;
+  p->code = flush_output(flags_parse(&dr, p->argc, p->argv) ? run_command(&dr) : EXIT_USAGE);
+  arena_free(startup);
+  return NULL;
+}
+
+/* Runs work() on a thread of STACK_BYTES; false when the system has none. */
+static bool run_thread(process *p) {
+  pthread_attr_t attr;
+  pthread_t thread;
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &p->signals);
+  if (pthread_attr_init(&attr) != 0) return false;
+  bool ok = pthread_attr_setstacksize(&attr, STACK_BYTES) == 0 &&
+            pthread_create(&thread, &attr, work, p) == 0;
+  pthread_attr_destroy(&attr);
+  return ok && pthread_join(thread, NULL) == 0;
+}
+
 int main(int argc, char **argv) {
   if (!open_standard_streams()) return EXIT_SYSTEM;
   signal(SIGXFSZ, SIG_IGN); /* over a limit on file size, write() shall say so instead */
-  driver dr = {.progress = isatty(STDERR_FILENO) == 1};
-  arena *startup = arena_new(STARTUP_MEM, memory_full, &dr);
-  if (!startup) return EXIT_SYSTEM;
-  dr.arena = startup;
-  int code = flags_parse(&dr, argc, argv) ? run_command(&dr) : EXIT_USAGE;
-  code = flush_output(code);
-  arena_free(startup);
-  return code;
+  process p = {.argc = argc, .argv = argv, .code = EXIT_SYSTEM};
+  if (run_thread(&p)) return p.code;
+  fprintf(stderr, "spcc: error: the system has no memory for a thread [E_MEMORY]\n");
+  return EXIT_SYSTEM;
 }

@@ -17,7 +17,7 @@ static void hold_signals(sigset_t *old) {
   sigemptyset(&set);
   for (size_t i = 0; i < sizeof ending / sizeof ending[0]; i++)
     sigaddset(&set, ending[i]);
-  sigprocmask(SIG_BLOCK, &set, old);
+  pthread_sigmask(SIG_BLOCK, &set, old);
 }
 
 void outputs_abandon(driver *dr) {
@@ -59,7 +59,7 @@ bool outputs_check(driver *dr, const output *list, size_t count, const char *con
   hold_signals(&old);
   bool ok = open_all(dr, list, count);
   outputs_abandon(dr);
-  sigprocmask(SIG_SETMASK, &old, NULL);
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
   return ok;
 }
 
@@ -68,7 +68,7 @@ bool outputs_write(driver *dr, const output *list, size_t count) {
   hold_signals(&old);
   bool ok = open_all(dr, list, count) && write_all(dr, list);
   outputs_abandon(dr);
-  sigprocmask(SIG_SETMASK, &old, NULL);
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
   return ok;
 }
 

@@ -12,7 +12,8 @@ rm out.o out.h
 
 mkdir in.folder
 (cd in.folder && "$SPCC" ../in.yaml) || fail 'compiling without -o'
-[ -f in.folder/in.o ] && [ -f in.folder/in.h ] || fail "without -o: $(ls -A in.folder)"
+cmp -s in.folder/in.o in.first.o && cmp -s in.folder/in.h in.first.h ||
+  fail "without -o, from another folder: $(ls -A in.folder)"
 
 # Places that cannot be written.
 expect 3 "missing/out.h: error: cannot make a file in this folder: No such file or directory [E_OPEN]" "$SPCC" in.yaml -o missing/out.o
@@ -87,7 +88,9 @@ files out.h out.o
 "$SPCC" --version >&- 2>.err
 [ $? = 0 ] || fail 'closed standard output counts as /dev/null'
 
-# Too little memory.
+# Too little memory, and too small a stack.
+(ulimit -s 64 && "$SPCC" in.yaml -o out.o) || fail 'a stack of 64 KiB is too small'
+cmp -s out.o in.first.o || fail 'a small stack gives another object'
 expect 3 "spcc: error: out of memory: $(
   "$SPCC" in.yaml --max-mem=1K 2>&1 | grep -o '[0-9]* bytes more'
 ) are needed than the system or --max-mem=1024 allows; try --max-mem=SIZE [E_MEMORY]" "$SPCC" in.yaml --max-mem=1K
