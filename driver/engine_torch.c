@@ -26,8 +26,8 @@ enum { FIRST_BUFFER = 1 << 16 };
 
 static bool failed(engine *e, const char *what) {
   return diag_error(e->dr->diag, loc_file(NULL), E_TOOL,
-                    "the torch engine %s; it needs Python with torch, safetensors' files of the "
-                    "model, and bench/torch_engine.py (SPCC_PYTHON and SPCC_TORCH_ENGINE name "
+                    "the torch engine %s; it needs Python with torch and "
+                    "bench/torch_engine.py (SPCC_PYTHON and SPCC_TORCH_ENGINE name "
                     "others)",
                     what);
 }
@@ -50,9 +50,8 @@ static bool send_line(engine *e, const char *line) {
 static bool read_more(engine *e) {
   child *c = e->state;
   if (c->used == c->capacity) {
-    size_t wider = c->capacity ? 2 * c->capacity : FIRST_BUFFER;
-    c->buffer = arena_grow(e->dr->arena, c->buffer, c->used, wider, 1, 1);
-    c->capacity = wider;
+    c->buffer = arena_grow(e->dr->arena, c->buffer, c->used, 2 * c->capacity, 1, 1);
+    c->capacity *= 2;
   }
   for (;;) {
     ssize_t n = recv(c->fd, c->buffer + c->used, c->capacity - c->used, 0);
@@ -70,7 +69,7 @@ static char *read_line(engine *e) {
   c->used -= c->at;
   c->at = 0;
   for (size_t seen = 0;;) {
-    char *end = c->used > seen ? memchr(c->buffer + seen, '\n', c->used - seen) : NULL;
+    char *end = memchr(c->buffer + seen, '\n', c->used - seen);
     if (end) {
       *end = '\0';
       c->at = (size_t)(end - c->buffer) + 1;
@@ -193,7 +192,9 @@ bool engine_open_torch(const bench_case *c, engine *e) {
                 .output = output,
                 .close = close_torch,
                 .state = arena_new_one(c->dr->arena, child)};
-  ((child *)e->state)->fd = -1;
+  child *state = e->state;
+  *state = (child){
+      .fd = -1, .buffer = arena_alloc(c->dr->arena, FIRST_BUFFER, 1), .capacity = FIRST_BUFFER};
   model_source *m = source_read(c->dr, c->path, &c->options->overrides);
   if (!m || !source_close(c->dr, m)) return false;
   if (!m->folder)
