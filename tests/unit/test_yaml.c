@@ -237,6 +237,7 @@ START_TEST(truncated) {
 }
 END_TEST
 
+/* Makes a new `d` as well: call it in a statement of its own. */
 static const ynode *value(const char *scalar) {
   const ynode *r = read_text(arena_printf(mem, "x: %s\n", scalar));
   ck_assert_msg(r != NULL, "%s", messages());
@@ -245,24 +246,28 @@ static const ynode *value(const char *scalar) {
 
 START_TEST(integers) {
   int64_t i = -1;
-  ck_assert(value_int(d, value("42"), 0, 100, &i));
+  const ynode *n = value("42");
+  ck_assert(value_int(d, n, 0, 100, &i));
   ck_assert_int_eq(i, 42);
-  ck_assert(value_int(d, value("-9223372036854775808"), INT64_MIN, 0, &i));
+  n = value("-9223372036854775808");
+  ck_assert(value_int(d, n, INT64_MIN, 0, &i));
   ck_assert(i == INT64_MIN);
-  ck_assert(value_int(d, value("0"), 0, 0, &i));
+  n = value("0");
+  ck_assert(value_int(d, n, 0, 0, &i));
   static const char *const bad[] = {"1_000", "0x10",  "077", "1e3",      "+5",
                                     "' 5'",  "\"5\"", "1.0", "\xD9\xA3", "9223372036854775808",
                                     "'-'",   "--1",   "5 6", "00",       "101",
                                     "-1",    "hello", "''"};
   for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-    const ynode *n = value(bad[k]);
+    n = value(bad[k]);
     ck_assert_msg(!value_int(d, n, 0, 100, &i), "%s", bad[k]);
     ck_assert_str_eq(err_name(diag_first(d)->code), "E_INT");
     ck_assert_uint_eq(diag_first(d)->loc.column, 4);
   }
   static const char *const other[] = {"yes", "off", "~", "null", "true", "[1]", "{a: 1}", ""};
   for (size_t k = 0; k < sizeof other / sizeof *other; k++) {
-    ck_assert(!value_int(d, value(other[k]), 0, 100, &i));
+    n = value(other[k]);
+    ck_assert(!value_int(d, n, 0, 100, &i));
     ck_assert_str_eq(err_name(diag_first(d)->code), "E_TYPE");
   }
 }
@@ -270,15 +275,19 @@ END_TEST
 
 START_TEST(floats) {
   double f;
-  ck_assert(value_float(d, value("1e-12"), &f));
+  const ynode *n = value("1e-12");
+  ck_assert(value_float(d, n, &f));
   ck_assert(f == 1e-12);
-  ck_assert(value_float(d, value("-0.5"), &f));
+  n = value("-0.5");
+  ck_assert(value_float(d, n, &f));
   ck_assert(f == -0.5);
-  ck_assert(value_float(d, value("3"), &f));
+  n = value("3");
+  ck_assert(value_float(d, n, &f));
   static const char *const bad[] = {"nan", ".nan", "inf", "'1.5'", "1e999", "0x1p4",   "1.", ".5",
                                     "1e",  "1e+",  "+1",  "1_0",   "1.5x",  "\"1,5\"", "abc"};
   for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-    ck_assert_msg(!value_float(d, value(bad[k]), &f), "%s", bad[k]);
+    n = value(bad[k]);
+    ck_assert_msg(!value_float(d, n, &f), "%s", bad[k]);
     ck_assert_str_eq(err_name(diag_first(d)->code), "E_FLOAT");
   }
 }
@@ -286,11 +295,14 @@ END_TEST
 
 START_TEST(booleans) {
   bool b;
-  ck_assert(value_bool(d, value("true"), &b) && b);
-  ck_assert(value_bool(d, value("false"), &b) && !b);
+  const ynode *n = value("true");
+  ck_assert(value_bool(d, n, &b) && b);
+  n = value("false");
+  ck_assert(value_bool(d, n, &b) && !b);
   static const char *const bad[] = {"yes", "off", "True", "1", "~", "'true'", "[true]"};
   for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
-    ck_assert(!value_bool(d, value(bad[k]), &b));
+    n = value(bad[k]);
+    ck_assert(!value_bool(d, n, &b));
     ck_assert_str_eq(err_name(diag_first(d)->code), "E_TYPE");
   }
 }
