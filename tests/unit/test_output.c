@@ -245,7 +245,7 @@ START_TEST(read_only_targets) {
   ck_assert_int_eq(mkdir("closed", 0500), 0);
   put_text("t", "old");
   ck_assert_int_eq(chmod("t", 0400), 0);
-  ck_assert_int_eq(chmod(folder, 0755), 0);
+  ck_assert_int_eq(chmod(folder, 0777), 0);
   pid_t child = fork();
   if (child == 0) {
     if (getuid() == 0 && setuid(65534) != 0) _exit(2);

@@ -268,6 +268,8 @@ static const struct {
      "w: error: tensor 't': its range [4, 0) ends before it begins [E_W_RANGE]"},
     {TENSOR("\"F32\"", "[1]", "[0,5]"), 4,
      "w: error: tensor 't': its range [0, 5) leaves the file's 4 bytes of data [E_W_RANGE]"},
+    {TENSOR("\"F32\"", "[1]", "[5,4]"), 4,
+     "w: error: tensor 't': its range [5, 4) leaves the file's 4 bytes of data [E_W_RANGE]"},
     {TENSOR("\"F32\"", "[1]", "[5,5]"), 4,
      "w: error: tensor 't': its range [5, 5) leaves the file's 4 bytes of data [E_W_RANGE]"},
     {TENSOR("\"F32\"", "[1]", "[9223372036854775807,9223372036854775807]"), 4,
