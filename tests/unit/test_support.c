@@ -2,7 +2,9 @@
 #include "tests/unit/scratch.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -338,6 +340,43 @@ START_TEST(file_not_regular) {
 }
 END_TEST
 
+static atomic_bool swapping;
+
+/* Puts a file, a FIFO and nothing under one name, in turn. */
+static void *swap_files(void *unused) {
+  while (swapping) {
+    put_text("next", "hello");
+    rename("next", "w");
+    if (mkfifo("next", 0600) == 0) rename("next", "w");
+    unlink("w");
+  }
+  return unused;
+}
+
+/* What is opened is what is checked: each open gives the file or an error, and none waits. */
+START_TEST(file_swapped_while_it_is_opened) {
+  pthread_t thread;
+  swapping = true;
+  ck_assert_int_eq(pthread_create(&thread, NULL, swap_files, NULL), 0);
+  int bad = 0;
+  for (int i = 0; i < 10000; i++) {
+    arena *a = arena_new(1 << 20, scratch_full, NULL);
+    diag *e = diag_new(a);
+    file *f = file_open(a, e, NULL, "w", "w");
+    char got[6] = "";
+    if (f)
+      bad += !file_read_at(f, e, 0, got, 5) || strcmp(got, "hello") != 0;
+    else
+      bad += diag_first(e)->code != E_OPEN && diag_first(e)->code != E_NOT_FILE;
+    if (f) file_close(f, e);
+    arena_free(a);
+  }
+  swapping = false;
+  pthread_join(thread, NULL);
+  ck_assert_int_eq(bad, 0);
+}
+END_TEST
+
 START_TEST(file_component_is_no_path) {
   static const char *const bad[] = {"",         ".",           "..",    "../w",       "a/../../w",
                                     "a/b",      "/etc/passwd", "C:\\w", "\\\\srv\\w", "~/w",
@@ -465,6 +504,7 @@ int main(void) {
   tcase_add_test(t, file_links_are_followed);
   tcase_add_test(t, file_missing);
   tcase_add_test(t, file_not_regular);
+  tcase_add_test(t, file_swapped_while_it_is_opened);
   tcase_add_loop_test(t, file_component_is_no_path, 0, 13);
   tcase_add_test(t, file_component_limits);
   tcase_add_loop_test(t, file_becomes_shorter, 0, 100);
