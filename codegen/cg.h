@@ -195,10 +195,12 @@ typedef struct linear_shape {
   enum ir_act act;
 } linear_shape;
 
-/* Arguments of a kernel function: pointers, and tiles and ends as i64. */
+/* Arguments of a kernel function: pointers, then i64s. The steps, bytes from one tile to the next,
+ * are arguments so that layers of every shape share a kernel. */
 typedef struct kernel_args {
-  V record, x, y, bias, residual, tiles, ends;
+  V record, x, y, bias, residual, tiles, ends, x_step, y_step;
 } kernel_args;
+enum { KERNEL_ARGS = 9 };
 /* Which ends of the reduction a kernel handles. */
 typedef struct kernel_ends {
   bool first; /* accumulators start from the bias, else from y */

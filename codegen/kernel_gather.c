@@ -14,11 +14,12 @@ typedef struct gather {
   uint32_t tiles, cols, vecs; /* vecs: vectors of tokens in all tiles */
 } gather;
 
-/* Byte of vector j of a row of a tensor with `channels` channels. */
-static uint64_t vector_at(const gather *k, uint32_t channels, uint32_t j) {
-  uint32_t per_tile = TILE / k->c->b.isa->lanes;
-  uint64_t tile = j / per_tile, in_tile = j % per_tile;
-  return tile * channels * TILE_BYTES + in_tile * k->c->b.isa->lanes * 4;
+/* Vector j of a row whose part in the first tile is at `row`; further tiles are `step` bytes on. */
+static V vector_at(const gather *k, V row, V step, uint64_t at, uint32_t j) {
+  bld *b = &k->c->b;
+  uint32_t per_tile = TILE / b->isa->lanes;
+  V base = j < per_tile ? row : b_at(b, row, step);
+  return b_ati(b, base, at + (uint64_t)(j % per_tile) * b->isa->lanes * 4);
 }
 
 /* acc[j] += value * x[column] for one unit, at cursor positions `u` units on. */
@@ -29,7 +30,7 @@ static void unit(const gather *k, V *acc, V index, V values, uint32_t u) {
   for (uint32_t i = 0; i < k->cols; i++) {
     V w = vsplat_at(b, values, ((uint64_t)u * k->cols + i) * 4);
     for (uint32_t j = 0; j < k->vecs; j++) {
-      V xv = vload(b, x, (uint64_t)i * TILE_BYTES + vector_at(k, k->s->k, j));
+      V xv = vload(b, vector_at(k, x, k->a->x_step, (uint64_t)i * TILE_BYTES, j), 0);
       acc[j] = vfma(b, w, xv, acc[j]);
     }
   }
@@ -57,7 +58,7 @@ static void load_row(const gather *k, V row, V y, V *acc) {
   LLVMBasicBlockRef yes = LLVMGetInsertBlock(b->b);
   b_else(b, &f);
   for (uint32_t j = 0; j < k->vecs; j++)
-    from_y[j] = vload(b, y, vector_at(k, k->s->m, j));
+    from_y[j] = vload(b, vector_at(k, y, k->a->y_step, 0, j), 0);
   LLVMBasicBlockRef no = LLVMGetInsertBlock(b->b);
   b_end(b, &f);
   join(k, from_bias, yes, from_y, no, acc);
@@ -71,13 +72,13 @@ static void store_row(const gather *k, V row, V y, V *acc) {
     LLVMBasicBlockRef no = LLVMGetInsertBlock(b->b);
     branch f = b_if(b, b_ne(b, b_and(b, k->a->ends, k64(b, GATHER_LAST)), k64(b, 0)));
     for (uint32_t j = 0; j < k->vecs; j++)
-      sum[j] = vadd(b, acc[j], vload(b, res, vector_at(k, k->s->m, j)));
+      sum[j] = vadd(b, acc[j], vload(b, vector_at(k, res, k->a->y_step, 0, j), 0));
     LLVMBasicBlockRef yes = LLVMGetInsertBlock(b->b);
     b_end(b, &f);
     join(k, sum, yes, acc, no, acc);
   }
   for (uint32_t j = 0; j < k->vecs; j++)
-    vstore(b, acc[j], y, vector_at(k, k->s->m, j));
+    vstore(b, acc[j], vector_at(k, y, k->a->y_step, 0, j), 0);
 }
 
 /* The units of one row with `count` units known only at run time; advances the cursors. */
@@ -164,8 +165,8 @@ uint32_t gather_tiles(const isa *level) {
 
 V kernel_gather(cg *c, const linear_shape *s, uint32_t tiles, uint32_t cols) {
   char key[160];
-  snprintf(key, sizeof key, "gather.%u.t%u.m%u.k%u%s%s.%s", cols, tiles, s->m, s->k,
-           s->bias ? ".bias" : "", s->residual ? ".residual" : "", c->b.isa->name);
+  snprintf(key, sizeof key, "gather.%u.t%u%s%s.%s", cols, tiles, s->bias ? ".bias" : "",
+           s->residual ? ".residual" : "", c->b.isa->name);
   V fn = cg_shared(c, key);
   if (fn) return fn;
   kernel_args a = kernel_begin(c, key);

@@ -69,8 +69,8 @@ static void over_tokens(bld *b, const linear_shape *s, kernel_ends e, const kern
   uint64_t sub_bytes = (uint64_t)vecs * b->isa->lanes * 4;
   V acc[32];
   loop tile = b_loop(b, k64(b, 0), a->tiles, 1, NULL, 0);
-  V y_tile = b_muli(b, tile.i, (uint64_t)s->m * TILE_BYTES);
-  V x_tile = b_at(b, a->x, b_muli(b, tile.i, (uint64_t)s->k * TILE_BYTES));
+  V y_tile = b_mul(b, tile.i, a->y_step);
+  V x_tile = b_at(b, a->x, b_mul(b, tile.i, a->x_step));
   loop sub = b_loop(b, k64(b, 0), k64(b, TILE_BYTES), sub_bytes, NULL, 0);
   V at = b_add(b, y_tile, sub.i);
   start(b, e.first, g, vecs, at, acc);
@@ -82,12 +82,12 @@ static void over_tokens(bld *b, const linear_shape *s, kernel_ends e, const kern
 
 kernel_args kernel_begin(cg *c, const char *key) {
   bld *b = &c->b;
-  LLVMTypeRef t[] = {b->ptr, b->ptr, b->ptr, b->ptr, b->ptr, b->i64, b->i64};
-  b_function(b, key, b->none, t, 7);
+  LLVMTypeRef t[] = {b->ptr, b->ptr, b->ptr, b->ptr, b->ptr, b->i64, b->i64, b->i64, b->i64};
+  b_function(b, key, b->none, t, KERNEL_ARGS);
   b_noinline(b);
   b_noalias(b, 2);
-  return (kernel_args){b_arg(b, 0), b_arg(b, 1), b_arg(b, 2), b_arg(b, 3),
-                       b_arg(b, 4), b_arg(b, 5), b_arg(b, 6)};
+  return (kernel_args){b_arg(b, 0), b_arg(b, 1), b_arg(b, 2), b_arg(b, 3), b_arg(b, 4),
+                       b_arg(b, 5), b_arg(b, 6), b_arg(b, 7), b_arg(b, 8)};
 }
 
 /* ---- dense ---- */
@@ -123,10 +123,9 @@ static void dense_groups(cg *c, const linear_shape *s, kernel_ends e, const kern
 
 static void kernel_key(char *key, size_t size, const cg *c, const char *kind, const linear_shape *s,
                        kernel_ends e, uint32_t r, uint32_t cols) {
-  snprintf(key, size, "%s.%ux%u.m%u.k%u.a%d%s%s%s%s.%s", kind, r, cols, s->m, s->k,
-           e.last ? (int)s->act : 0, s->bias && e.first ? ".bias" : "",
-           s->residual && e.last ? ".residual" : "", e.first ? ".first" : "", e.last ? ".last" : "",
-           c->b.isa->name);
+  snprintf(key, size, "%s.%ux%u.a%d%s%s%s%s.%s", kind, r, cols, e.last ? (int)s->act : 0,
+           s->bias && e.first ? ".bias" : "", s->residual && e.last ? ".residual" : "",
+           e.first ? ".first" : "", e.last ? ".last" : "", c->b.isa->name);
 }
 
 V kernel_dense(cg *c, const linear_shape *s, kernel_ends e) {

@@ -79,23 +79,35 @@ typedef struct part_call {
   V ends;
 } part_call;
 
+/* kernel(record, x, …) for `tiles` tiles whose outputs begin at byte `y_at` of the item's. */
+static void call_kernel(bld *b, const linear *l, V fn, const driver_args *d, V record, V x, V y_at,
+                        V tiles, V ends) {
+  V residual = l->shape.residual ? b_at(b, d->residual, y_at) : d->residual;
+  V args[KERNEL_ARGS] = {record,
+                         x,
+                         b_at(b, d->y, y_at),
+                         d->bias,
+                         residual,
+                         tiles,
+                         ends,
+                         k64(b, (uint64_t)l->shape.k * TILE_BYTES),
+                         k64(b, (uint64_t)l->shape.m * TILE_BYTES)};
+  b_call(b, fn, args, KERNEL_ARGS);
+}
+
 static void call_gather(cg *c, const linear *l, const part_call *pc, const driver_args *d, V record,
                         V x) {
   bld *b = &c->b;
-  V one = k64(b, 1);
   branch pair = {0};
   if (pc->gather_fn[1]) {
     pair = b_if(b, b_eq(b, d->tiles, k64(b, 2)));
-    V args[] = {record, x, d->y, d->bias, d->residual, d->tiles, pc->ends};
-    b_call(b, pc->gather_fn[1], args, 7);
+    call_kernel(b, l, pc->gather_fn[1], d, record, x, k64(b, 0), d->tiles, pc->ends);
     b_else(b, &pair);
   }
   loop tile = b_loop(b, k64(b, 0), d->tiles, 1, NULL, 0);
   V y_at = b_muli(b, tile.i, (uint64_t)l->shape.m * TILE_BYTES);
-  V xt = b_at(b, x, b_muli(b, tile.i, (uint64_t)l->shape.k * TILE_BYTES));
-  V res = l->shape.residual ? b_at(b, d->residual, y_at) : d->residual;
-  V args[] = {record, xt, b_at(b, d->y, y_at), d->bias, res, one, pc->ends};
-  b_call(b, pc->gather_fn[0], args, 7);
+  V x_at = b_muli(b, tile.i, (uint64_t)l->shape.k * TILE_BYTES);
+  call_kernel(b, l, pc->gather_fn[0], d, record, b_at(b, x, x_at), y_at, k64(b, 1), pc->ends);
   b_loop_end(b, &tile, NULL);
   if (pc->gather_fn[1]) b_end(b, &pair);
 }
@@ -113,12 +125,10 @@ static void part_slabs(cg *c, const linear *l, const driver_args *d, uint32_t in
   loop chunk = b_loop(b, d->chunk_lo, d->chunk_hi, 1, NULL, 0);
   V offset = b_load64(b, b_at(b, directory, b_muli(b, chunk.i, 8)), 0);
   V record = b_at(b, base, offset);
-  if (pc->tile_fn) {
-    V args[] = {record, x, d->y, d->bias, d->residual, d->tiles, k64(b, 0)};
-    b_call(b, pc->tile_fn, args, 7);
-  } else {
+  if (pc->tile_fn)
+    call_kernel(b, l, pc->tile_fn, d, record, x, k64(b, 0), d->tiles, k64(b, 0));
+  else
     call_gather(c, l, pc, d, record, x);
-  }
   b_loop_end(b, &chunk, NULL);
   b_loop_end(b, &slab, NULL);
 }
