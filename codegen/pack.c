@@ -80,11 +80,12 @@ static void dense_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t l
   field[R_SINGLES / 4] = n - groups * DENSE_ROWS;
 }
 
-/* True when the r x c block at (rows, col) holds a weight of this part. */
+/* True when the r x c block at (rows, col) holds a non-zero weight of this part. A part may take
+ * zeros too (a 2:4 group whole), and those are not stored. */
 static bool block_taken(const packer *q, const uint32_t *rows, uint32_t col) {
   for (uint32_t r = 0; r < q->p->r; r++)
     for (uint32_t c = 0; c < q->p->c; c++)
-      if (q->support[(size_t)rows[r] * q->k + col + c]) return true;
+      if (weight(q, rows[r], col + c) != 0.0f) return true;
   return false;
 }
 
@@ -112,11 +113,10 @@ static void block_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t l
   field[R_GROUPS / 4] = n / r;
 }
 
-/* True when the 1 x c run at (row, col) holds a weight of this part. */
+/* The same for the 1 x c run at (row, col). */
 static bool run_taken(const packer *q, uint32_t row, uint32_t col) {
-  const unsigned char *s = q->support + (size_t)row * q->k + col;
   for (uint32_t c = 0; c < q->p->c; c++)
-    if (s[c]) return true;
+    if (weight(q, row, col + c) != 0.0f) return true;
   return false;
 }
 
