@@ -26,6 +26,13 @@ bytes() {
   stat -L -c %s "$1"
 }
 
+# shorten COMMAND...: runs it, and shows the first lines of a long table and its last one.
+shorten() {
+  printf '$ %s\n' "$*"
+  "$@" >"$work/table.txt" || { cat "$work/table.txt"; exit 1; }
+  sed -n '1,8p; 9s/.*/…/p; $p' "$work/table.txt"
+}
+
 # size FILE WHAT: a row of the table of sizes.
 size() {
   printf '%9.1f MB  %s\n' "$(awk "BEGIN { print $(bytes "$1") / 1e6 }")" "$2"
@@ -51,7 +58,7 @@ EOF
 
 step "pruning to 90 % in 4x1 blocks"
 run $spcc prune $work/minilm.yaml --method=magnitude --sparsity=0.9 --pattern=4x1 -o $pruned
-run $spcc inspect $pruned/model.yaml
+shorten $spcc inspect $pruned/model.yaml
 
 step "compiling"
 run $spcc $pruned/model.yaml --name=minilm -o $work/minilm.o
@@ -68,7 +75,7 @@ run $work/similarity-dense $cache/vocab.txt samples/similarity/sentences.txt
 run $work/similarity $cache/vocab.txt samples/similarity/sentences.txt
 
 step "verifying the pruned model: against the f64 interpreter, and against PyTorch"
-run $spcc verify $pruned/model.yaml -b 1 -l 32
+shorten $spcc verify $pruned/model.yaml -b 1 -l 32
 run .venv/bin/python tests/diff/torch_check.py --spcc $spcc --model $pruned
 
 step "timing, one thread, batch 1, 128 tokens"
