@@ -189,6 +189,14 @@ V quarter_at(cg *c, V base, V quarter, uint32_t channels);
 void emit_norm_quarter(cg *c, V x, V y, V gamma, V beta, uint32_t channels, double eps);
 
 /* ---- linears ---- */
+enum {
+  MAX_PARTS = 8,      /* of one linear */
+  MAX_BLOCK_ROWS = 8, /* outputs of a block's register tile */
+  MAX_RUN = 16        /* inputs of a block or a run */
+};
+/* False, with an error at the linear's place, for parts or a schedule that kernels cannot run. */
+bool check_linear(const cg *c, const ir_value *v);
+
 typedef struct linear_shape {
   uint32_t m, k; /* outputs, inputs */
   bool bias, residual;

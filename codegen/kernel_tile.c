@@ -6,7 +6,7 @@
 
 /* The rows of one group: where each output row starts, and its bias. */
 typedef struct group_rows {
-  V y[16], residual[16], bias[16];
+  V y[MAX_BLOCK_ROWS], residual[MAX_BLOCK_ROWS], bias[MAX_BLOCK_ROWS];
   uint32_t count;
 } group_rows;
 
@@ -67,7 +67,7 @@ typedef void group_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void 
 static void over_tokens(bld *b, const linear_shape *s, kernel_ends e, const kernel_args *a,
                         const group_rows *g, uint32_t vecs, group_body *body, void *context) {
   uint64_t sub_bytes = (uint64_t)vecs * b->isa->lanes * 4;
-  V acc[32];
+  V acc[MAX_BLOCK_ROWS * 4]; /* isa.def has at most 4 vectors in a tile; a single row has 8 */
   loop tile = b_loop(b, k64(b, 0), a->tiles, 1, NULL, 0);
   V y_tile = b_mul(b, tile.i, a->y_step);
   V x_tile = b_at(b, a->x, b_mul(b, tile.i, a->x_step));

@@ -10,13 +10,11 @@ typedef struct linear {
   const ir_value *v;
   linear_shape shape;
   uint32_t chunk_rows, chunks;
-  uint32_t slabs[8];  /* of each part */
+  uint32_t slabs[MAX_PARTS]; /* of each part */
   bool prefill;       /* the bias is a pass of its own: the first part does not cover every row */
   bool post_act;      /* so is the activation, after the last part, */
   bool post_residual; /* and the residual */
 } linear;
-
-enum { MAX_PARTS = 8 };
 
 /* Pointers and counts inside the driver function. */
 typedef struct driver_args {
@@ -171,13 +169,15 @@ static uint32_t plan_part(cg *c, const linear *l, uint32_t index, part_plan *out
 
 /* Key of everything that the driver's code depends on. */
 static char *driver_key(cg *c, const linear *l) {
-  char *key = arena_printf(c->a, "linear.m%u.k%u.a%d%s%s.c%u", l->shape.m, l->shape.k,
+  char *key = arena_printf(c->a, "linear.m%u.k%u.a%d%s%s.c%u%s%s%s", l->shape.m, l->shape.k,
                            (int)l->shape.act, l->shape.bias ? ".bias" : "",
-                           l->shape.residual ? ".residual" : "", l->chunk_rows);
+                           l->shape.residual ? ".residual" : "", l->chunk_rows,
+                           l->prefill ? ".prefill" : "", l->post_act ? ".post-act" : "",
+                           l->post_residual ? ".post-residual" : "");
   for (uint32_t i = 0; i < l->v->part_count; i++) {
     const ir_part *p = &l->v->parts[i];
-    key = arena_printf(c->a, "%s.%s-%ux%u-%u-%u-%u%s", key, ir_kernel_names[p->kernel], p->r, p->c,
-                       p->k_block, p->col_lo, p->col_hi, i == 0 && l->prefill ? "-prefill" : "");
+    key = arena_printf(c->a, "%s.%s-%ux%u-%u-%u-%u", key, ir_kernel_names[p->kernel], p->r, p->c,
+                       p->k_block, p->col_lo, p->col_hi);
   }
   return arena_printf(c->a, "%s.%s", key, c->b.isa->name);
 }
@@ -307,8 +307,7 @@ static void emit_layer_step(cg *c, phase *p, const linear *l, V driver, uint64_t
 }
 
 bool emit_linear(cg *c, const ir_value *v) {
-  if (v->part_count == 0 || v->part_count > MAX_PARTS || v->attr[A_chunk_rows].i <= 0)
-    return diag_error(c->d, v->loc, E_INTERNAL, "linear '%s' was not scheduled", v->name);
+  if (!check_linear(c, v)) return false;
   linear l = linear_of(c->g, v);
   uint64_t table = pack_layer(c, &l);
   phase *p = cg_phase(c, ir_in(c->g, v, 1)->name, ITEMS_LINEAR, cg_per_batch(v), l.chunks);

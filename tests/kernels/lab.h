@@ -63,4 +63,10 @@ extern const char *const lab_fill_names[LAB_FILLS];
 /* f32[m, k], scaled by 1/sqrt(k), no kept element 0. For N:M every group keeps the pattern. */
 const float *lab_weight(lab *l, uint32_t m, uint32_t k, enum lab_fill fill, pattern p);
 
+/* ---- random parts, set before the passes ---- */
+/* Up to five parts of any kernels, rows and columns that sum to the weight of linear `i`. */
+void lab_random_parts(lab *l, uint32_t i);
+/* After schedule: other chunks and slabs than it chose. */
+void lab_random_schedule(lab *l, uint32_t i);
+
 #endif
