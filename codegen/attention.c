@@ -261,6 +261,14 @@ static attn attn_of(cg *c, const ir_value *v) {
   return t;
 }
 
+/* scores, softmax and context exist for the frontend and the passes; fused, they are attention. */
+bool refuse_unfused(cg *c, const ir_value *v) {
+  return diag_error(c->d, v->loc, E_OP,
+                    "'%s': op '%s' can be compiled only as part of scores, softmax and context "
+                    "in a row, which the pass fuse turns into attention",
+                    v->name, ir_ops[v->op].name);
+}
+
 bool attention_supported(cg *c, const ir_value *v) {
   if (v->attr[A_causal].i)
     return diag_error(c->d, v->loc, E_OP, "attention '%s': causal attention cannot be compiled yet",

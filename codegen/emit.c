@@ -21,14 +21,6 @@ static bool emit_nothing(cg *c, const ir_value *v) {
   return true;
 }
 
-/* scores, softmax and context exist for the frontend and the passes; fused, they are attention. */
-bool refuse_unfused(cg *c, const ir_value *v) {
-  return diag_error(c->d, v->loc, E_OP,
-                    "'%s': op '%s' can be compiled only as part of scores, softmax and context "
-                    "in a row, which the pass fuse turns into attention",
-                    v->name, ir_ops[v->op].name);
-}
-
 static op_emitter *const emitters[OP_COUNT] = {
     [OP_pack] = emit_pack,         [OP_unpack] = emit_unpack,
     [OP_positions] = emit_nothing, [OP_gather] = emit_rows_sum,
