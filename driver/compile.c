@@ -22,7 +22,7 @@ static const struct emit_info {
     [WRITE_IR] = {"ir", ".ir", true, EMIT_OBJ},
 };
 
-/* At most the weights, the header and the object. */
+/* At most the weights, the header and the object; of IR the constants and the text. */
 enum { MAX_OUTPUTS = 3 };
 
 typedef struct job {
@@ -53,7 +53,9 @@ static void choose_outputs(job *j) {
     path = path_with_suffix(dr->arena, base_name(dr->operands[0]), input_suffixes, e->suffix);
   j->to_stdout = !strcmp(path, "-");
   if (j->to_stdout) return;
-  if (!e->text && !path_is_device(path)) {
+  bool alone = path_is_device(path);
+  if (j->emit == WRITE_IR && !alone) j->out[j->out_count++].path = constants_path(dr->arena, path);
+  if (!e->text && !alone) {
     if (j->options.codegen.external_weights)
       j->out[j->out_count++].path = path_with_suffix(dr->arena, path, object_suffixes, ".weights");
     j->out[j->out_count++].path = path_with_suffix(dr->arena, path, object_suffixes, ".h");
@@ -96,8 +98,9 @@ static bool dump(void *context, const char *name, const ir_graph *g) {
   return true;
 }
 
-/* Puts the result's bytes in their places; the main output is the last. */
-static bool store(job *j, bytes main_output, bytes header, bytes weights) {
+/* Puts the result's bytes in their places; the main output is the last, and `beside` (the header,
+ * or the constants of IR) goes before it. */
+static bool store(job *j, bytes main_output, bytes beside, bytes weights) {
   stage_begin(j->dr, "write");
   if (j->to_stdout) {
     fwrite(main_output.data, 1, main_output.size, stdout); /* main() checks for errors */
@@ -105,7 +108,7 @@ static bool store(job *j, bytes main_output, bytes header, bytes weights) {
   }
   size_t at = j->out_count;
   j->out[--at].data = main_output;
-  if (at) j->out[--at].data = header;
+  if (at) j->out[--at].data = beside;
   if (at) j->out[--at].data = weights;
   return outputs_write(j->dr, j->out, j->out_count);
 }
@@ -115,9 +118,11 @@ static bool compile_ir(job *j) {
   const ir_graph *g = j->source->graph;
   if (!build_passes(dr, j->source->graph, &j->options, dump, j)) return false;
   const char *text = ir_print(g, dr->arena);
-  if (!j->to_stdout && !constants_write(dr, g, j->out[0].path)) return false;
-  bytes none = {NULL, 0};
-  return store(j, (bytes){(const unsigned char *)text, strlen(text)}, none, none);
+  bytes none = {NULL, 0}, constants = none;
+  bool two = j->out_count == 2;
+  if (two && !constants_format(dr, g, j->out[0].path, &constants)) return false;
+  if (two && !constants.data) j->out[0] = j->out[--j->out_count];
+  return store(j, (bytes){(const unsigned char *)text, strlen(text)}, constants, none);
 }
 
 static bool compile_code(job *j) {

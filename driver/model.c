@@ -16,7 +16,7 @@ static bool is_ir_path(const char *path) {
   return n > 3 && !strcmp(path + n - 3, ".ir");
 }
 
-static char *constants_path(arena *a, const char *ir_path) {
+char *constants_path(arena *a, const char *ir_path) {
   return path_with_suffix(a, ir_path, (const char *const[]){".ir", NULL}, ".safetensors");
 }
 
@@ -49,7 +49,7 @@ static model_source *read_ir(driver *dr, const char *path) {
   return m;
 }
 
-bool constants_write(driver *dr, const ir_graph *g, const char *path) {
+bool constants_format(driver *dr, const ir_graph *g, const char *path, bytes *out) {
   st_write_tensor *list = arena_array(dr->arena, st_write_tensor, g->count + 1);
   size_t count = 0;
   for (ir_id i = 0; i < g->count; i++) {
@@ -63,8 +63,8 @@ bool constants_write(driver *dr, const ir_graph *g, const char *path) {
                            .size = v->tensor->count * sizeof(float)};
     memcpy(t->dim, v->type.dim, sizeof t->dim);
   }
-  return count == 0 ||
-         st_write(dr->arena, dr->diag, constants_path(dr->arena, path), list, count, NULL);
+  *out = (bytes){NULL, 0};
+  return count == 0 || st_format(dr->arena, dr->diag, path, list, count, out);
 }
 
 model_source *source_read(driver *dr, const char *path, const model_overrides *o) {

@@ -35,8 +35,10 @@ bool build_passes(driver *dr, ir_graph *g, const build_options *o, pass_observer
 bool build_code(driver *dr, ir_graph *g, const build_options *o, enum codegen_emit emit,
                 pass_observer *observe, void *context, codegen_result *out);
 
-/* Writes the constants that ir_print names by hash to the .safetensors beside the IR text `path`,
- * where source_read looks for them. */
-bool constants_write(driver *dr, const ir_graph *g, const char *path);
+/* The file beside the IR text `ir_path` where source_read looks for the constants that ir_print
+ * names by their hash alone. */
+char *constants_path(arena *a, const char *ir_path);
+/* That file's bytes, none when the text holds every constant; `path` is for messages. */
+bool constants_format(driver *dr, const ir_graph *g, const char *path, bytes *out);
 
 #endif

@@ -46,6 +46,9 @@ typedef struct st_write_tensor {
 } st_write_tensor;
 bool st_write(arena *a, diag *d, const char *path, const st_write_tensor *t, size_t count,
               const char *format_metadata);
+/* The same bytes, in memory; `path` is for messages. */
+bool st_format(arena *a, diag *d, const char *path, const st_write_tensor *t, size_t count,
+               bytes *out);
 
 /* ---- model.yaml ---- */
 typedef struct model_source {

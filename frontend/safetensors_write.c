@@ -5,6 +5,7 @@
 
 #include "frontend/json.h"
 #include "frontend/safetensors.h"
+#include "support/checked.h"
 
 /* The header's length is padded to this, so that the data is aligned in the file. */
 enum { PADDING = 8 };
@@ -92,13 +93,37 @@ static bool write_all(out_file *f, diag *d, bytes header, const st_write_tensor 
   return false;
 }
 
-bool st_write(arena *a, diag *d, const char *path, const st_write_tensor *t, size_t count,
-              const char *format_metadata) {
+/* The bytes before the data. */
+static bool make_header(arena *a, diag *d, const char *path, const st_write_tensor *t, size_t count,
+                        const char *format_metadata, bytes *out) {
   json_t *root = build(d, path, t, count, format_metadata);
   if (!root) return false;
-  bytes header = {NULL, 0};
-  bool good = header_bytes(a, d, path, root, &header);
+  bool good = header_bytes(a, d, path, root, out);
   json_decref(root);
-  out_file *f = good ? out_open(a, d, path) : NULL;
+  return good;
+}
+
+bool st_write(arena *a, diag *d, const char *path, const st_write_tensor *t, size_t count,
+              const char *format_metadata) {
+  bytes header;
+  if (!make_header(a, d, path, t, count, format_metadata, &header)) return false;
+  out_file *f = out_open(a, d, path);
   return f && write_all(f, d, header, t, count);
+}
+
+bool st_format(arena *a, diag *d, const char *path, const st_write_tensor *t, size_t count,
+               bytes *out) {
+  bytes header;
+  if (!make_header(a, d, path, t, count, NULL, &header)) return false;
+  size_t size = header.size;
+  for (size_t i = 0; i < count; i++)
+    if (!size_add(size, t[i].size, &size))
+      return diag_error(d, loc_file(path), E_OVERFLOW, "the size of the file overflows");
+  unsigned char *data = arena_alloc(a, size, 1), *to = data;
+  memcpy(to, header.data, header.size);
+  to += header.size;
+  for (size_t i = 0; i < count; to += t[i++].size)
+    if (t[i].size > 0) memcpy(to, t[i].data, t[i].size);
+  *out = (bytes){data, size};
+  return true;
 }

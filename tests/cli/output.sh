@@ -18,7 +18,7 @@ cmp -s in.folder/in.o in.first.o && cmp -s in.folder/in.h in.first.h ||
 # Places that cannot be written.
 expect 3 "missing/out.h: error: cannot make a file in this folder: No such file or directory [E_OPEN]" "$SPCC" in.yaml -o missing/out.o
 expect 3 "in.folder: error: this is a folder; name the file to write in it [E_OPEN]" "$SPCC" in.yaml --emit=ir -o in.folder
-expect 3 "/proc/out.ir: error: cannot make a file in this folder: No such file or directory [E_OPEN]" "$SPCC" in.yaml --emit=ir -o /proc/out.ir
+expect 3 "/proc/out.safetensors: error: cannot make a file in this folder: No such file or directory [E_OPEN]" "$SPCC" in.yaml --emit=ir -o /proc/out.ir
 if [ "$(id -u)" != 0 ]; then
   mkdir in.readonly && chmod 555 in.readonly
   expect 3 "in.readonly/out.h: error: cannot make a file in this folder: Permission denied [E_OPEN]" "$SPCC" in.yaml -o in.readonly/out.o
@@ -36,6 +36,8 @@ same ./in.yaml in.yaml
 same in.link in.yaml
 same in.safetensors in.safetensors
 same in.hardlink in.safetensors
+# The constants of IR text go into a file beside it, which may be an input too.
+expect 1 "in.safetensors: error: this output is also the input 'in.safetensors'; choose another name with -o [E_SAME]" "$SPCC" in.yaml --emit=ir -o in.ir
 cmp -s in.yaml in.copy.yaml && cmp -s in.safetensors in.copy || fail 'an input was overwritten'
 files
 
@@ -75,6 +77,8 @@ done
 # Devices take what is written, and no header goes beside them.
 succeed "$SPCC" in.yaml -o /dev/null
 [ ! -e /dev/null.h ] || fail 'a header appeared beside /dev/null'
+succeed "$SPCC" in.yaml --emit=ir -o /dev/null
+[ ! -e /dev/null.safetensors ] || fail 'constants appeared beside /dev/null'
 expect 3 "/dev/full: error: cannot write: No space left on device [E_WRITE]" "$SPCC" in.yaml -o /dev/full
 
 # Standard streams that are closed from the start do not become files.
