@@ -43,15 +43,34 @@ const diff_outputs *diff_interpret(const random_case *c, const ir_graph *g, bool
   return interp_run(g, &call, a, d) ? o : NULL;
 }
 
+static double norm_of(const double *x, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += x[i] * x[i];
+  return sqrt(sum);
+}
+
+/* The norm of got - want divided by `scale`. */
+static double error_in(double scale, const double *want, const double *got, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += (got[i] - want[i]) * (got[i] - want[i]);
+  if (sum == 0) return 0;
+  return isnan(sum) || scale == 0 ? INFINITY : sqrt(sum) / scale;
+}
+
 double diff_error(const double *want, const double *got, size_t n) {
-  double norm = 0, distance = 0;
-  for (size_t i = 0; i < n; i++) {
-    norm += want[i] * want[i];
-    distance += (got[i] - want[i]) * (got[i] - want[i]);
-  }
-  if (distance == 0) return 0;
-  if (isnan(distance) || norm == 0) return INFINITY;
-  return sqrt(distance / norm);
+  return error_in(norm_of(want, n), want, got, n);
+}
+
+/* What errors of an output are relative to: its norm. A few elements may happen to cancel to almost
+ * nothing, and then their relative error tells of the numbers, not of the code: they count as at
+ * least 1/8 each, unless all are exactly 0. */
+static double scale_of(const double *x, size_t n) {
+  enum { FEW = 64 };
+  static const double least = 0.125;
+  double norm = norm_of(x, n);
+  return n < FEW && norm > 0 ? fmax(norm, least * sqrt((double)n)) : norm;
 }
 
 const diff_reference *diff_reference_new(const random_case *c, arena *a, diag *d) {
@@ -64,9 +83,13 @@ const diff_reference *diff_reference_new(const random_case *c, arena *a, diag *d
   if (linears == 0) linears = 1; /* element-wise ops round too */
   r->exact = exact;
   r->bound = arena_array(a, double, exact->count + 1);
-  for (uint32_t i = 0; i < exact->count; i++)
-    r->bound[i] = fmax(3e-8 * sqrt((double)(reduction * linears)),
-                       4 * diff_error(exact->data[i], single->data[i], exact->elements[i]));
+  r->scale = arena_array(a, double, exact->count + 1);
+  for (uint32_t i = 0; i < exact->count; i++) {
+    size_t n = exact->elements[i];
+    r->scale[i] = scale_of(exact->data[i], n);
+    double single_error = error_in(r->scale[i], exact->data[i], single->data[i], n);
+    r->bound[i] = fmax(3e-8 * sqrt((double)(reduction * linears)), 4 * single_error);
+  }
   return r;
 }
 
@@ -75,7 +98,7 @@ bool diff_within(const diff_reference *r, uint32_t i, const float *got, arena *a
   double *wide = arena_array(a, double, n + 1);
   for (size_t j = 0; j < n; j++)
     wide[j] = (double)got[j];
-  *error = diff_error(r->exact->data[i], wide, n);
+  *error = error_in(r->scale[i], r->exact->data[i], wide, n);
   return *error <= r->bound[i];
 }
 

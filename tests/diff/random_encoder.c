@@ -4,7 +4,7 @@
 #include "tests/diff/random_build.h"
 
 typedef struct sizes {
-  int64_t heads, head_size, hidden, inner, words;
+  int64_t heads, kv_heads, head_size, hidden, inner, words;
 } sizes;
 
 static sizes pick_sizes(builder *b) {
@@ -18,6 +18,8 @@ static sizes pick_sizes(builder *b) {
     s.heads--;
   if (s.head_size > most) s.head_size = most;
   s.hidden = s.heads * s.head_size;
+  s.kv_heads = s.heads;
+  if (rng_chance(&b->r, 20)) s.kv_heads = s.heads % 2 == 0 ? s.heads / 2 : 1;
   return s;
 }
 
@@ -50,15 +52,18 @@ static ir_id embeddings(builder *b, const sizes *s) {
 }
 
 static ir_id attention(builder *b, const sizes *s, ir_id x) {
-  ir_id q = build_linear(b, x, s->hidden), k = build_linear(b, x, s->hidden);
-  ir_id v = build_linear(b, x, s->hidden);
+  ir_id q = build_linear(b, x, s->hidden);
+  ir_id k = build_linear(b, x, s->kv_heads * s->head_size);
+  ir_id v = build_linear(b, x, s->kv_heads * s->head_size);
   ir_id scores = build_op(b, OP_scores, 2, (const ir_id[]){q, k});
   ir_at(b->g, scores)->attr[A_heads].i = s->heads;
+  ir_at(b->g, scores)->attr[A_kv_heads].i = s->kv_heads;
   ir_at(b->g, scores)->attr[A_scale].f = 1 / sqrt((double)s->head_size);
   ir_infer(b->g, scores, NULL);
   ir_id weights = build_masked(b, OP_softmax, 1, &scores);
   ir_id context = build_op(b, OP_context, 2, (const ir_id[]){weights, v});
   ir_at(b->g, context)->attr[A_heads].i = s->heads;
+  ir_at(b->g, context)->attr[A_kv_heads].i = s->kv_heads;
   ir_infer(b->g, context, NULL);
   return context;
 }
@@ -74,8 +79,8 @@ void build_encoder(builder *b) {
   b->g->max_batch = 3;
   b->g->max_sequence = BUILD_PICK(b, 1, 17, 17, 64, 65, 65, 128, 511);
   sizes s = pick_sizes(b);
-  build_note(b, "encoder heads %lld head size %lld inner %lld", (long long)s.heads,
-             (long long)s.head_size, (long long)s.inner);
+  build_note(b, "encoder heads %lld of %lld kv %lld inner %lld", (long long)s.heads,
+             (long long)s.head_size, (long long)s.kv_heads, (long long)s.inner);
   if (rng_chance(&b->r, 85)) build_mask(b);
   ir_id x = embeddings(b, &s);
   uint32_t layers = 1 + rng_below(&b->r, 2);
