@@ -62,6 +62,14 @@ static int read_command(pruner *p) {
 
 /* ---- reading and pruning ---- */
 
+/* False, with an error, when the new folder's file `name` is `input`. */
+static bool is_other(const pruner *p, const char *name, const char *input) {
+  const char *path = path_join(p->dr->arena, p->out, name);
+  return !path_same_file(path, input) ||
+         diag_error(p->dr->diag, loc_file(path), E_SAME,
+                    "this output is also the input '%s'; choose another folder with -o", input);
+}
+
 static bool read_model(pruner *p) {
   driver *dr = p->dr;
   p->model = model_read(dr->arena, dr->diag, p->path, &(model_overrides){0});
@@ -73,7 +81,10 @@ static bool read_model(pruner *p) {
   if (path_same_file(p->out, p->model->folder))
     return diag_error(dr->diag, loc_file(p->out), E_SAME,
                       "this is the folder of the model itself; write to another one");
-  return true;
+  bool ok = is_other(p, "model.yaml", p->path);
+  for (uint32_t i = 0; ok && i < st_shard_count(p->model->weights); i++)
+    ok = is_other(p, "model.safetensors", st_shard_name(p->model->weights, i));
+  return ok;
 }
 
 /* All tensors as they are, to be written again. */

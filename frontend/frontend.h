@@ -31,7 +31,9 @@ st_tensor *st_find(const st_set *s, const char *name);
 const float *st_read_f32(st_set *s, diag *d, arena *a, st_tensor *t);
 /* Raw bytes of any tensor. */
 const unsigned char *st_read_raw(st_set *s, diag *d, arena *a, const st_tensor *t);
-/* Path of shard i, for messages. */
+/* Files of the set. */
+uint32_t st_shard_count(const st_set *s);
+/* Path of file i. */
 const char *st_shard_name(const st_set *s, uint32_t i);
 /* Closes the files; false when one changed while it was read. */
 bool st_close(st_set *s, diag *d);

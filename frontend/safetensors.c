@@ -248,6 +248,10 @@ st_tensor *st_find(const st_set *s, const char *name) {
   return NULL;
 }
 
+uint32_t st_shard_count(const st_set *s) {
+  return s->shards;
+}
+
 const char *st_shard_name(const st_set *s, uint32_t i) {
   return file_name(s->shard[i]);
 }

@@ -294,6 +294,26 @@ class Prune(unittest.TestCase):
             read_safetensors(os.path.join(self.dir, "model", "model.safetensors"))
         self.assertEqual(len(before), len(shapes()) + 1)
 
+    def test_inputs_are_not_overwritten(self):
+        self.model()
+        before = {}
+        for name in ("m.yaml", "model/model.safetensors"):
+            with open(os.path.join(self.dir, name), "rb") as f:
+                before[name] = f.read()
+        os.rename(os.path.join(self.dir, "m.yaml"), os.path.join(self.dir, "model.yaml"))
+        os.mkdir(os.path.join(self.dir, "linked"))
+        os.symlink("../model/model.safetensors", os.path.join(self.dir, "linked/model.safetensors"))
+        for folder, output, was in ((".", "./model.yaml", "model.yaml"),
+                                    ("linked", "linked/model.safetensors", "model/model.safetensors")):
+            result = self.spcc("prune", "model.yaml", "--sparsity=0.5", "-o", folder)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(f"{output}: error: this output is also the input '{was}'; choose another folder "
+                          "with -o [E_SAME]\n", result.stderr)
+        os.rename(os.path.join(self.dir, "model.yaml"), os.path.join(self.dir, "m.yaml"))
+        for name, data in before.items():
+            with open(os.path.join(self.dir, name), "rb") as f:
+                self.assertEqual(f.read(), data)
+
     def test_explicit_graph_is_refused(self):
         with open(os.path.join(self.dir, "g.yaml"), "w") as f:
             f.write('spcc: 1\ninputs: [{name: x, type: "f32[B,S,3]"}]\n'
