@@ -49,10 +49,21 @@ static void memory_full(void *context, size_t wanted) {
   _exit(EXIT_SYSTEM);
 }
 
+/* True when the line of `m` has been printed: a model that a command reads several times is warned
+ * about once. */
+static bool is_repeated(driver *dr, const diag_message *m, const char *line) {
+  if (m->level != DIAG_WARNING) return false;
+  for (const diag_message *p = diag_first(dr->diag); p != m; p = p->next)
+    if (p->level == DIAG_WARNING && !strcmp(diag_format(dr->arena, p), line)) return true;
+  return false;
+}
+
 static int print_diagnostics(driver *dr) {
   status_line(dr, "%s", "");
-  for (const diag_message *m = diag_first(dr->diag); m; m = m->next)
-    fprintf(stderr, "%s\n", diag_format(dr->arena, m));
+  for (const diag_message *m = diag_first(dr->diag); m; m = m->next) {
+    const char *line = diag_format(dr->arena, m);
+    if (!is_repeated(dr, m, line)) fprintf(stderr, "%s\n", line);
+  }
   if (diag_full(dr->diag)) fprintf(stderr, "spcc: error: too many errors; stopping here\n");
   return diag_exit_code(dr->diag);
 }
