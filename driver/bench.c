@@ -218,7 +218,23 @@ static int check_engine(driver *dr, const char *name, bool yaml) {
     return usage_error(
         dr, "engine '%s' needs model.yaml; a shared object holds compiled code alone", name);
   }
-  return usage_error(dr, "there is no engine '%s'%s", name, suggest_text(dr->arena, &s));
+  const char *all = arena_printf(dr->arena, "; there are %s, %s, %s and %s", engine_names[0],
+                                 engine_names[1], engine_names[2], engine_names[3]);
+  return usage_error(dr, "there is no engine '%s'%s", name,
+                     s.best ? suggest_text(dr->arena, &s) : all);
+}
+
+/* Flags that have no meaning for what is measured. */
+static int check_flags(driver *dr, bool yaml) {
+  static const enum flag compiling[] = {F_OPT, F_MARCH, F_ISA, F_MAX_BATCH, F_MAX_SEQ, F_SPARSE};
+  if (yaml && flag_given(dr, F_WEIGHTS_FILE))
+    return usage_error(dr, "--weights-file belongs to a shared object; %s names its weights",
+                       dr->operands[0]);
+  for (size_t i = 0; !yaml && i < sizeof compiling / sizeof compiling[0]; i++)
+    if (flag_given(dr, compiling[i]))
+      return usage_error(dr, "%s has no effect on a shared object, which is compiled already",
+                         flag_table[compiling[i]].spelling);
+  return EXIT_OK;
 }
 
 static int check_engines(driver *dr, const char **names, size_t count) {
@@ -260,17 +276,25 @@ static bool inputs_by_trial(bench *b, int32_t batch, int32_t sequence, uint64_t 
   return ok;
 }
 
+/* -l, or a usual length that the model takes. */
+static int32_t length_of(const driver *dr, int64_t max_sequence) {
+  return (int32_t)flag_int(dr, F_LENGTH,
+                           max_sequence < DEFAULT_SEQUENCE ? max_sequence : DEFAULT_SEQUENCE);
+}
+
 static bool prepare(bench *b) {
   driver *dr = b->shared.dr;
   int32_t batch = (int32_t)flag_int(dr, F_BATCH, 1);
-  int32_t sequence = (int32_t)flag_int(dr, F_LENGTH, DEFAULT_SEQUENCE);
   uint64_t seed = (uint64_t)flag_int(dr, F_SEED, 1);
   if (!is_yaml(b->shared.path))
-    return library_open(dr, b->shared.path, &b->lib) && inputs_by_trial(b, batch, sequence, seed);
+    return library_open(dr, b->shared.path, &b->lib) &&
+           inputs_by_trial(b, batch, length_of(dr, b->lib.info->max_sequence), seed);
   model_source *m = source_read(dr, b->shared.path, &b->shared.options->overrides);
   if (!m || !source_close(dr, m)) return false;
   b->graph = m->graph;
-  return inputs_for_graph(dr, m->graph, batch, sequence, seed, false, &b->shared.inputs);
+  int32_t sequence = length_of(dr, m->graph->max_sequence);
+  return session_fits(dr, m->graph->max_batch, m->graph->max_sequence, batch, sequence) &&
+         inputs_for_graph(dr, m->graph, batch, sequence, seed, false, &b->shared.inputs);
 }
 
 int cmd_bench(driver *dr) {
@@ -278,6 +302,7 @@ int cmd_bench(driver *dr) {
   const char **names = flag_list(dr, F_ENGINE, &count); /* has room for one more */
   if (count == 0) names[count++] = engine_names[0];
   int code = check_engines(dr, names, count);
+  if (code == EXIT_OK) code = check_flags(dr, is_yaml(dr->operands[0]));
   build_options options;
   if (code != EXIT_OK || !build_options_read(dr, &options)) return code;
   bench *b = arena_new_one(dr->arena, bench);

@@ -1,7 +1,6 @@
 /* spcc model.yaml -o model.o */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "driver/link.h"
 #include "driver/model.h"
@@ -150,18 +149,6 @@ static int check_flags(job *j) {
   return EXIT_OK;
 }
 
-/* An operand that is no file but looks like the name of a command. */
-static int check_operand(driver *dr) {
-  const char *operand = dr->operands[0];
-  if (strpbrk(operand, "./") || access(operand, F_OK) == 0) return EXIT_OK;
-  suggestion s = {.word = operand};
-  for (int i = 0; i < CMD_COUNT; i++)
-    suggest_offer(&s, command_table[i].name);
-  if (!s.best) return EXIT_OK;
-  return usage_error(dr, "'%s' is neither a command nor a file%s", operand,
-                     suggest_text(dr->arena, &s));
-}
-
 static bool compile(job *j) {
   driver *dr = j->dr;
   stages_plan(dr, build_stages(dr, &j->options) + 3 + (j->emit == WRITE_SHARED));
@@ -181,10 +168,9 @@ int cmd_compile(driver *dr) {
   const char *emit = flag_text(dr, F_EMIT, emits[WRITE_OBJ].word);
   while (strcmp(emits[j.emit].word, emit) != 0)
     j.emit++;
-  int code = check_operand(dr);
-  if (code != EXIT_OK || !build_options_read(dr, &j.options)) return code;
+  if (!build_options_read(dr, &j.options)) return EXIT_OK;
   choose_outputs(&j);
-  code = check_flags(&j);
+  int code = check_flags(&j);
   if (code != EXIT_OK) return code;
   j.options.codegen.shared_symbol = j.emit == WRITE_SHARED;
   return compile(&j) ? EXIT_OK : diag_exit_code(dr->diag);

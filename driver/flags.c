@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "driver/driver.h"
 #include "frontend/suggest.h"
@@ -145,10 +146,24 @@ static enum command find_command(int argc, char **argv, int *first) {
   return CMD_compile;
 }
 
+/* False, with an error, when the first operand looks like the name of a command and is no file. */
+static bool check_command(const driver *dr) {
+  const char *operand = dr->operand_count ? dr->operands[0] : "";
+  if (dr->command != CMD_compile || strpbrk(operand, "./") || access(operand, F_OK) == 0)
+    return true;
+  suggestion s = {.word = operand};
+  for (int i = 0; i < CMD_COUNT; i++)
+    suggest_offer(&s, command_table[i].name);
+  if (s.best)
+    usage_error(dr, "'%s' is neither a command nor a file%s", operand, suggest_text(dr->arena, &s));
+  return !s.best;
+}
+
 static bool check_operands(const driver *dr) {
   const command_info *c = &command_table[dr->command];
   if (flag_given(dr, F_HELP) || flag_given(dr, F_HELP_SHORT) || flag_given(dr, F_VERSION))
     return true;
+  if (!check_command(dr)) return false;
   if (dr->operand_count < c->operands_min)
     usage_error(dr, "no model is given; usage: spcc%s%s %s", dr->command == CMD_compile ? "" : " ",
                 dr->command == CMD_compile ? "" : c->name, c->operands);

@@ -38,8 +38,8 @@ static void print_commands(void) {
   printf("\nCommands (each has a --help of its own):\n");
   for (int i = 0; i < CMD_COUNT; i++)
     if (i != CMD_compile)
-      printf("  spcc %s %s\n%*s%s\n", command_table[i].name, command_table[i].operands, DOC_COLUMN,
-             "", command_table[i].doc);
+      printf("  spcc %s%s%s\n%*s%s\n", command_table[i].name, *command_table[i].operands ? " " : "",
+             command_table[i].operands, DOC_COLUMN, "", command_table[i].doc);
 }
 
 void help_print(const driver *dr) {

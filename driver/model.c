@@ -11,7 +11,7 @@ enum { INLINE_ELEMENTS = 64 };
 
 /* ---- IR text ---- */
 
-static bool is_ir_path(const char *path) {
+bool path_is_ir(const char *path) {
   size_t n = strlen(path);
   return n > 3 && !strcmp(path + n - 3, ".ir");
 }
@@ -34,7 +34,28 @@ static bool resolve(void *context, const char *name, const ir_type *type, const 
   return *data != NULL;
 }
 
-static model_source *read_ir(driver *dr, const char *path) {
+/* The names become identifiers of the header. */
+static bool check_names(driver *dr, const ir_graph *g, const char *path) {
+  const char *bad = model_name_ok(g->name) ? NULL : g->name;
+  for (ir_id i = 0; i < g->count; i++) {
+    const ir_value *v = &g->values[i];
+    if (v->kind == IR_INPUT && !model_name_ok(v->name)) bad = v->name;
+  }
+  for (uint32_t i = 0; i < g->output_count; i++)
+    if (!model_name_ok(g->outputs[i].name)) bad = g->outputs[i].name;
+  return !bad || diag_error(dr->diag, loc_file(path), E_NAME,
+                            "'%.64s' cannot be a name in the C header; the model, its inputs and "
+                            "outputs need names of up to 63 letters, digits and '_'",
+                            bad);
+}
+
+static void override(ir_graph *g, const model_overrides *o) {
+  if (o->name) g->name = o->name;
+  if (o->max_batch) g->max_batch = o->max_batch;
+  if (o->max_sequence) g->max_sequence = o->max_sequence;
+}
+
+static model_source *read_ir(driver *dr, const char *path, const model_overrides *o) {
   bytes text;
   if (!file_read(dr->arena, dr->diag, NULL, path, IR_TEXT_MAX, &text)) return NULL;
   resolver r = {.dr = dr};
@@ -43,7 +64,9 @@ static model_source *read_ir(driver *dr, const char *path) {
     return NULL;
   ir_graph *g =
       ir_parse(dr->arena, dr->diag, path, (const char *)text.data, text.size, resolve, &r);
-  if (!g || !ir_verify(g, dr->diag, "parse")) return NULL;
+  if (!g) return NULL;
+  override(g, o);
+  if (!ir_verify(g, dr->diag, NULL) || !check_names(dr, g, path)) return NULL;
   model_source *m = arena_new_one(dr->arena, model_source);
   *m = (model_source){.graph = g, .name = g->name, .weights = r.set};
   return m;
@@ -68,7 +91,7 @@ bool constants_format(driver *dr, const ir_graph *g, const char *path, bytes *ou
 }
 
 model_source *source_read(driver *dr, const char *path, const model_overrides *o) {
-  return is_ir_path(path) ? read_ir(dr, path) : model_read(dr->arena, dr->diag, path, o);
+  return path_is_ir(path) ? read_ir(dr, path, o) : model_read(dr->arena, dr->diag, path, o);
 }
 
 bool source_close(driver *dr, model_source *m) {

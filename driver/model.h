@@ -18,6 +18,8 @@ typedef struct build_options {
 /* The options that the flags ask for. False after an error. */
 bool build_options_read(driver *dr, build_options *o);
 
+/* True for the name of IR text: it ends in .ir. */
+bool path_is_ir(const char *path);
 /* Reads model.yaml, or IR text (a name in .ir, constants from the .safetensors beside it), where
  * only graph and name are set. NULL after errors. */
 model_source *source_read(driver *dr, const char *path, const model_overrides *o);

@@ -38,6 +38,9 @@ static bool read_levels(driver *dr, build_options *o) {
   size_t count;
   const char **list = flag_list(dr, F_ISA, &count);
   const char *march = flag_text(dr, F_MARCH, NULL);
+  if (march && flag_given(dr, F_ISA))
+    return diag_error(dr->diag, loc_file(NULL), E_TARGET,
+                      "-march and --isa exclude each other; name all levels with --isa");
   if (march) {
     if (!add_level(dr, march, wanted)) return false;
   } else if (flag_given(dr, F_ISA)) {
@@ -66,6 +69,10 @@ static bool read_target(driver *dr) {
 
 static bool read_sparse(driver *dr, build_options *o) {
   const char *text = flag_text(dr, F_SPARSE, "auto");
+  if (o->codegen.generic && flag_given(dr, F_SPARSE))
+    return diag_error(dr->diag, loc_file(NULL), E_CONFIG,
+                      "--pipeline=generic computes every weight dense; leave --sparse=%s out",
+                      text);
   o->pass.sparse = SPARSE_AUTO;
   if (!strcmp(text, "auto")) return true;
   o->pass.sparse = SPARSE_OFF;

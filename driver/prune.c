@@ -5,9 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "driver/driver.h"
+#include "driver/model.h"
 #include "driver/targets.h"
-#include "frontend/frontend.h"
 #include "optimizer/spo.h"
 
 enum { COPIED_MAX = 256 << 20 /* bytes of one file that is copied */ };
@@ -72,7 +71,7 @@ static bool is_other(const pruner *p, const char *name, const char *input) {
 
 static bool read_model(pruner *p) {
   driver *dr = p->dr;
-  p->model = model_read(dr->arena, dr->diag, p->path, &(model_overrides){0});
+  p->model = source_read(dr, p->path, &(model_overrides){0});
   if (!p->model) return false;
   if (!p->model->folder || !p->model->weights)
     return diag_error(dr->diag, loc_file(p->path), E_CONFIG,

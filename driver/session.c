@@ -1,6 +1,7 @@
 #include "driver/session.h"
 
 #include <dlfcn.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "support/checked.h"
@@ -115,16 +116,22 @@ static bool make_pool(driver *dr, session *s, uint32_t threads) {
   return true;
 }
 
+bool session_fits(driver *dr, int64_t max_batch, int64_t max_sequence, int64_t batch,
+                  int64_t sequence) {
+  if (batch <= max_batch && sequence <= max_sequence) return true;
+  return diag_error(dr->diag, loc_file(NULL), E_DIM,
+                    "batch %" PRId64 " and sequence %" PRId64
+                    " are over the model's limits, %" PRId64 " and %" PRId64
+                    "; compile with other --max-batch and --max-seq",
+                    batch, sequence, max_batch, max_sequence);
+}
+
 bool session_open(driver *dr, const jit_entry *entry, const void *weights, size_t weights_bytes,
                   int32_t batch, int32_t sequence, uint32_t threads, session *s) {
   arena *a = dr->arena;
   const spcc_info *info = entry->info();
   *s = (session){.info = info, .run = entry->run};
-  if (batch > info->max_batch || sequence > info->max_sequence)
-    return diag_error(dr->diag, loc_file(NULL), E_DIM,
-                      "batch %d and sequence %d are over the model's limits, %d and %d; compile "
-                      "with other --max-batch and --max-seq",
-                      batch, sequence, info->max_batch, info->max_sequence);
+  if (!session_fits(dr, info->max_batch, info->max_sequence, batch, sequence)) return false;
   s->in = arena_array(a, const void *, info->input_count + 1);
   s->out = arena_array(a, void *, info->output_count + 1);
   s->in_bytes = arena_array(a, size_t, info->input_count + 1);

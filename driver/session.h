@@ -35,6 +35,9 @@ typedef struct session {
 /* Bytes of a tensor in a call; false on overflow. */
 bool tensor_bytes(const spcc_tensor *t, int32_t batch, int32_t sequence, size_t *size);
 
+/* True when batch and sequence are within a model's limits; else E_DIM. */
+bool session_fits(driver *dr, int64_t max_batch, int64_t max_sequence, int64_t batch,
+                  int64_t sequence);
 /* Prepares a call; `weights` may be NULL (embedded). */
 bool session_open(driver *dr, const jit_entry *entry, const void *weights, size_t weights_bytes,
                   int32_t batch, int32_t sequence, uint32_t threads, session *s);

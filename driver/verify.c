@@ -76,6 +76,7 @@ static void add_tap(ir_graph *g, ir_id value, ir_id mask) {
 }
 
 static void add_taps(ir_graph *g) {
+  pipeline_forget(g); /* a plan, of a graph read from IR text, has no room for them */
   ir_id mask = find_mask(g), values = g->count;
   for (ir_id i = 0; i < values; i++)
     if (ends_layer(ir_at(g, i))) add_tap(g, i, mask);
@@ -254,6 +255,19 @@ static bool judge(const verify *v) {
   return !any_bad(v, 0, v->own);
 }
 
+/* The model's random inputs, at the sizes asked for. */
+static bool make_inputs(verify *v) {
+  driver *dr = v->dr;
+  const ir_graph *g = v->graph;
+  int64_t batch = g->max_batch < DEFAULT_BATCH ? g->max_batch : DEFAULT_BATCH;
+  int64_t sequence = g->max_sequence < DEFAULT_SEQUENCE ? g->max_sequence : DEFAULT_SEQUENCE;
+  batch = flag_int(dr, F_BATCH, batch);
+  sequence = flag_int(dr, F_LENGTH, sequence);
+  return session_fits(dr, g->max_batch, g->max_sequence, batch, sequence) &&
+         inputs_for_graph(dr, g, (int32_t)batch, (int32_t)sequence,
+                          (uint64_t)flag_int(dr, F_SEED, 1), true, &v->inputs);
+}
+
 static bool prepare(verify *v) {
   driver *dr = v->dr;
   model_source *m = source_read(dr, dr->operands[0], &v->options.overrides);
@@ -263,13 +277,7 @@ static bool prepare(verify *v) {
   add_taps(m->graph);
   if (!ir_verify(m->graph, dr->diag, "tap")) return false;
   v->count = m->graph->output_count;
-  int64_t batch = m->graph->max_batch < DEFAULT_BATCH ? m->graph->max_batch : DEFAULT_BATCH;
-  int64_t sequence =
-      m->graph->max_sequence < DEFAULT_SEQUENCE ? m->graph->max_sequence : DEFAULT_SEQUENCE;
-  return inputs_for_graph(dr, m->graph, (int32_t)flag_int(dr, F_BATCH, batch),
-                          (int32_t)flag_int(dr, F_LENGTH, sequence),
-                          (uint64_t)flag_int(dr, F_SEED, 1), true, &v->inputs) &&
-         make_references(v);
+  return make_inputs(v) && make_references(v);
 }
 
 static bool check_own_outputs(verify *v) {
@@ -293,6 +301,8 @@ static bool run_verify(verify *v) {
 
 int cmd_verify(driver *dr) {
   verify v = {.dr = dr};
+  if (dr->operand_count == 1 && flag_given(dr, F_WEIGHTS_FILE))
+    return usage_error(dr, "--weights-file belongs to a shared object; name that too");
   if (!build_options_read(dr, &v.options)) return EXIT_OK;
   v.options.codegen.external_weights = true;
   run_verify(&v);

@@ -6,7 +6,7 @@
 
 #include "ir/ir.h"
 
-/* What the cost model knows of an ISA level; constants of the row, see passes/cost.c. */
+/* The ISA levels, rising. */
 enum isa_level { ISA_X86_64_V3, ISA_X86_64_V4, ISA_COUNT };
 extern const char *const isa_names[ISA_COUNT]; /* "x86-64-v3", "x86-64-v4" */
 
@@ -23,8 +23,7 @@ typedef struct pass_options {
   enum isa_level isa;     /* the highest level of the object: partition and schedule follow it */
 } pass_options;
 
-/* What partition decided for a linear, for --remarks. Milliseconds are the model's prediction for
- * 128 tokens. */
+/* What every pass works with. */
 typedef struct pass_context {
   arena *arena;
   diag *diag;
@@ -48,9 +47,13 @@ extern const pass pipeline[];
 typedef bool pass_observer(void *context, const char *name, const ir_graph *g);
 /* Runs the table over `g`, verifying after every row. `observe` may be NULL. */
 bool pipeline_run(ir_graph *g, pass_context *c, pass_observer *observe, void *context);
-/* Runs the passes named in `list` ("fold,dead"), whatever their level. For tests and --passes. */
+/* Runs the passes named in `list` ("fold,dead"), whatever their level. For --passes, the generic
+ * pipeline and tests. */
 bool pipeline_run_list(ir_graph *g, pass_context *c, const char *list, pass_observer *observe,
                        void *context);
+
+/* Takes back what partition, schedule and plan decided: parts, chunks, slots. */
+void pipeline_forget(ir_graph *g);
 
 pass_fn pass_fold, pass_dead, pass_fuse, pass_partition, pass_schedule, pass_plan;
 
@@ -73,8 +76,8 @@ typedef struct classify_result {
 void classify(const float *w, uint64_t rows, uint64_t cols, classify_result *out);
 
 /* ---- cost model ---- */
-/* Predicted nanoseconds of one part at `tokens` tokens on one thread at 1 GHz-normalised cycles:
- * cycles of the level's core. nnz counts non-zeros, units counts blocks (or runs) of the part. */
+/* Predicted cycles of one part at `tokens` tokens on one core of the level. nnz counts non-zeros,
+ * units counts blocks (or runs) of the part. */
 double cost_part_cycles(enum isa_level isa, const ir_part *p, uint64_t rows, uint64_t nnz,
                         uint64_t units, uint64_t tokens);
 

@@ -28,8 +28,21 @@ static bool check(ir_graph *g, pass_context *c, const char *name, pass_observer 
   return !observe || observe(context, name, g);
 }
 
+void pipeline_forget(ir_graph *g) {
+  for (uint32_t i = 0; i < g->count; i++) {
+    ir_value *v = &g->values[i];
+    v->slot = IR_NO_SLOT;
+    if (!ir_is_op(v, OP_linear)) continue;
+    v->part_count = 0;
+    v->attr[A_chunk_rows].i = v->attr[A_tile_group].i = 0;
+  }
+  g->slot_count = 0;
+}
+
+/* The decisions in a graph that was read from a dump do not hold for what a pass makes of it. */
 static bool run_one(const pass *p, ir_graph *g, pass_context *c, pass_observer *observe,
                     void *context) {
+  if (p->run != pass_schedule && p->run != pass_plan) pipeline_forget(g);
   return p->run(g, c) && check(g, c, p->name, observe, context);
 }
 

@@ -17,6 +17,25 @@ succeed "$SPCC" a.ir -o from_ir.o
 succeed "$SPCC" in.yaml -o from_yaml.o
 cmp -s from_ir.o from_yaml.o || fail 'IR text and model.yaml give different objects'
 
+# What one run decided, another decides anew.
+succeed "$SPCC" in.yaml --emit=ir --passes=partition,schedule,plan -o planned.ir
+succeed "$SPCC" planned.ir -o from_plan.o
+cmp -s from_plan.o from_yaml.o || fail 'a planned graph gives another object'
+succeed "$SPCC" verify planned.ir
+
+# The command line counts more than the text; names go into the header.
+succeed "$SPCC" a.ir --name=other --max-batch=3 --max-seq=5 -o other.o
+grep -q '^enum { other_max_batch = 3, other_max_sequence = 5 };$' other.h || fail "flags on IR text: $(grep enum other.h)"
+for names in 's/^model tiny/model tiny-1/' 's/^output y/output y.1/' 's/%x /%"x x" /g'; do
+  sed "$names" a.ir >bad.ir
+  cp a.safetensors bad.safetensors
+  "$SPCC" bad.ir -o bad.o 2>.err
+  code=$?
+  [ "$code" = 1 ] && grep -q '^bad\.ir: error: .* cannot be a name in the C header; .* \[E_NAME\]$' .err ||
+    fail "$names: exit code $code: $(cat .err)"
+done
+expect 1 "a.ir: error: prune works on models that name a Hugging Face folder, such as model: {huggingface: ./minilm} [E_CONFIG]" "$SPCC" prune a.ir --sparsity=0.5 -o pruned
+
 rm a.safetensors
 expect 1 "$("$SPCC" a.ir --emit=ir 2>&1)" "$SPCC" a.ir --emit=ir
 grep -q '^a\.ir:[0-9]*:[0-9]*: error: ' .err || fail "missing constants: $(cat .err)"

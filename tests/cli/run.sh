@@ -81,6 +81,11 @@ for of in tiny.so in.yaml; do
   grep -Eqx '\{"engine":"spcc","threads":2,"batch":2,"sequence":4,"latency_ms":\{"min":[0-9.e-]+,"mean":[0-9.e-]+,"median":[0-9.e-]+,"p90":[0-9.e-]+,"p99":[0-9.e-]+\},"items_per_second":[0-9.e]+,"isa":"x86-64-v[34]","object_bytes":[0-9]+\}' .out ||
     fail "bench --json prints $(cat .out)"
 done
+for command in "verify in.yaml" "bench in.yaml" "bench tiny.so" "bench in.yaml --engine=torch"; do
+  # Refused before memory is asked for.
+  # shellcheck disable=SC2086
+  expect 1 "spcc: error: batch 65536 and sequence 65 are over the model's limits, 4 and 64; compile with other --max-batch and --max-seq [E_DIM]" "$SPCC" $command -b 65536 -l 65
+done
 "$SPCC" bench in.yaml --engine=torch >.out 2>.err
 [ $? = 1 ] && grep -q 'the torch engine needs a model in the Hugging Face form' .err || fail "torch on a graph: $(cat .err)"
 files apart.h apart.so apart.weights tiny.h tiny.so

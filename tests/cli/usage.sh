@@ -15,16 +15,21 @@ expect 2 "spcc: error: -o needs a value: FILE $help" "$SPCC" in.yaml -o ''
 expect 2 "spcc: error: 'exe' is no value for --emit=obj|asm|llvm|ir|shared $help" "$SPCC" in.yaml --emit=exe
 expect 2 "spcc: error: '0' is no value for --max-batch: an integer from 1 to 65536 is expected $help" "$SPCC" in.yaml --max-batch=0
 expect 2 "spcc: error: '-1' is no value for --max-batch: an integer from 1 to 65536 is expected $help" "$SPCC" in.yaml --max-batch=-1
-expect 2 "spcc: error: '0x10' is no value for --max-seq: an integer from 1 to 65536 is expected $help" "$SPCC" in.yaml --max-seq 0x10
-expect 2 "spcc: error: '99999999999999999999' is no value for --max-seq: an integer from 1 to 65536 is expected $help" "$SPCC" in.yaml --max-seq=99999999999999999999
+expect 2 "spcc: error: '0x10' is no value for --max-seq: an integer from 1 to 1048576 is expected $help" "$SPCC" in.yaml --max-seq 0x10
+expect 2 "spcc: error: '99999999999999999999' is no value for --max-seq: an integer from 1 to 1048576 is expected $help" "$SPCC" in.yaml --max-seq=99999999999999999999
 expect 2 "spcc: error: '1T' is no value for --max-mem: bytes such as 512M or 4G are expected $help" "$SPCC" in.yaml --max-mem=1T
 expect 2 "spcc: error: --json is a flag of 'spcc inspect', not of 'spcc compile' $help" "$SPCC" in.yaml --json
 expect 2 "spcc: error: 'bnech' is neither a command nor a file; did you mean 'bench'? $help" "$SPCC" bnech
+expect 2 "spcc: error: 'verfy' is neither a command nor a file; did you mean 'verify'? $help" "$SPCC" verfy in.yaml
 expect 2 "spcc: error: --passes needs --emit=ir $help" "$SPCC" in.yaml --passes=fold
 expect 2 "spcc: error: --dump-after: there is no pass 'fodl'; did you mean 'fold'? $help" "$SPCC" in.yaml --dump-after=fodl
 expect 2 "spcc: error: --emit=obj does not go to standard output $help" "$SPCC" in.yaml -o -
 expect 2 "spcc: error: no model is given; usage: spcc bench model.yaml|model.so (see spcc bench --help)" "$SPCC" bench
 expect 2 "spcc: error: there is no engine 'tocrh'; did you mean 'torch'? (see spcc bench --help)" "$SPCC" bench in.yaml --engine=tocrh
+expect 2 "spcc: error: there is no engine 'x'; there are spcc, dense, generic and torch (see spcc bench --help)" "$SPCC" bench in.yaml --engine=x
+expect 2 "spcc: error: --sparse has no effect on a shared object, which is compiled already (see spcc bench --help)" "$SPCC" bench in.so --sparse=off
+expect 2 "spcc: error: --weights-file belongs to a shared object; in.yaml names its weights (see spcc bench --help)" "$SPCC" bench in.yaml --weights-file=w
+expect 2 "spcc: error: --weights-file belongs to a shared object; name that too (see spcc verify --help)" "$SPCC" verify in.yaml --weights-file=w
 expect 2 "spcc: error: engine 'torch' needs model.yaml; a shared object holds compiled code alone (see spcc bench --help)" "$SPCC" bench in.so --engine=torch
 expect 2 "spcc: error: 'x' is no value for -t: a number from 0.01 to 86400 is expected (see spcc bench --help)" "$SPCC" bench in.yaml -t x
 expect 2 "spcc: error: 'in.yaml' is one operand too many; spcc cpu takes 0 (see spcc cpu --help)" "$SPCC" cpu in.yaml
@@ -34,6 +39,8 @@ expect 1 "spcc: error: 'foo' is no ISA level that spcc compiles for; the levels 
 expect 1 "spcc: error: 'skylake' is no ISA level that spcc compiles for; the levels are x86-64-v3 and x86-64-v4 [E_TARGET]" "$SPCC" in.yaml -march=skylake
 expect 1 "spcc: error: 'riscv64-linux-gnu' is no target that spcc compiles for; the target is x86_64-linux-gnu [E_TARGET]" "$SPCC" in.yaml --target=riscv64-linux-gnu
 expect 1 "spcc: error: --sparse=4y1: auto, off or a pattern such as 4x1, unstructured or 2:4 is expected [E_PATTERN]" "$SPCC" in.yaml --sparse=4y1
+expect 1 "spcc: error: -march and --isa exclude each other; name all levels with --isa [E_TARGET]" "$SPCC" in.yaml -march=native --isa=x86-64-v3
+expect 1 "spcc: error: --pipeline=generic computes every weight dense; leave --sparse=4x1 out [E_CONFIG]" "$SPCC" in.yaml --pipeline=generic --sparse=4x1
 expect 1 "spcc: error: --precision=int8 is not supported yet; fp32 is [E_CONFIG]" "$SPCC" in.yaml --precision=int8
 for name in int class 9x a-b _x spcc_x ../x ''; do
   [ -z "$name" ] && continue
