@@ -50,27 +50,12 @@ static double norm_of(const double *x, size_t n) {
   return sqrt(sum);
 }
 
-/* The norm of got - want divided by `scale`. */
-static double error_in(double scale, const double *want, const double *got, size_t n) {
-  double sum = 0;
+double diff_error(const double *want, const double *got, size_t n) {
+  double sum = 0, norm = norm_of(want, n);
   for (size_t i = 0; i < n; i++)
     sum += (got[i] - want[i]) * (got[i] - want[i]);
   if (sum == 0) return 0;
-  return isnan(sum) || scale == 0 ? INFINITY : sqrt(sum) / scale;
-}
-
-double diff_error(const double *want, const double *got, size_t n) {
-  return error_in(norm_of(want, n), want, got, n);
-}
-
-/* What errors of an output are relative to: its norm. A few elements may happen to cancel to almost
- * nothing, and then their relative error tells of the numbers, not of the code: they count as at
- * least 1/8 each, unless all are exactly 0. */
-static double scale_of(const double *x, size_t n) {
-  enum { FEW = 64 };
-  static const double least = 0.125;
-  double norm = norm_of(x, n);
-  return n < FEW && norm > 0 ? fmax(norm, least * sqrt((double)n)) : norm;
+  return isnan(sum) || norm == 0 ? INFINITY : sqrt(sum) / norm;
 }
 
 const diff_reference *diff_reference_new(const random_case *c, arena *a, diag *d) {
@@ -80,14 +65,11 @@ const diff_reference *diff_reference_new(const random_case *c, arena *a, diag *d
   size_t reduction, linears;
   interp_depth(c->graph, &reduction, &linears);
   diff_reference *r = arena_new_one(a, diff_reference);
-  if (linears == 0) linears = 1; /* element-wise ops round too */
   r->exact = exact;
   r->bound = arena_array(a, double, exact->count + 1);
-  r->scale = arena_array(a, double, exact->count + 1);
   for (uint32_t i = 0; i < exact->count; i++) {
     size_t n = exact->elements[i];
-    r->scale[i] = scale_of(exact->data[i], n);
-    double single_error = error_in(r->scale[i], exact->data[i], single->data[i], n);
+    double single_error = diff_error(exact->data[i], single->data[i], n);
     r->bound[i] = fmax(3e-8 * sqrt((double)(reduction * linears)), 4 * single_error);
   }
   return r;
@@ -98,7 +80,7 @@ bool diff_within(const diff_reference *r, uint32_t i, const float *got, arena *a
   double *wide = arena_array(a, double, n + 1);
   for (size_t j = 0; j < n; j++)
     wide[j] = (double)got[j];
-  *error = error_in(r->scale[i], r->exact->data[i], wide, n);
+  *error = diff_error(r->exact->data[i], wide, n);
   return *error <= r->bound[i];
 }
 

@@ -29,7 +29,6 @@ double diff_error(const double *want, const double *got, size_t n);
 /* What a compiled model is compared with. */
 typedef struct diff_reference {
   const diff_outputs *exact; /* by the interpreter in f64 */
-  double *scale;             /* what an output's L2 error is relative to: mostly its norm */
   double *bound;             /* relative L2 error allowed, per output */
 } diff_reference;
 
