@@ -118,10 +118,10 @@ static void context_keys(const attn *t, const attn_item *it, V channel, V sub, u
   V tiles_end = b_addi(b, b_shr(b, b_sub(b, it->end, k64(b, 1)), 6), 1);
   loop tile = b_loop(b, first_tile, tiles_end, 1, acc, rows * t->vecs);
   V t0 = b_muli(b, tile.i, TILE);
-  V v_tile = b_at(b, b_at(b, it->v, b_muli(b, tile.i, (uint64_t)t->v_channels * TILE_BYTES)),
-                  b_muli(b, channel, TILE_BYTES));
-  loop key = b_loop(b, b_max(b, t0, it->start), b_min(b, b_addi(b, t0, TILE), it->end), 1, acc,
-                    rows * t->vecs);
+  V v_tile = b_at(b, it->v, b_muli(b, tile.i, (uint64_t)t->v_channels * TILE_BYTES));
+  v_tile = b_at(b, v_tile, b_muli(b, channel, TILE_BYTES));
+  V first = b_max(b, t0, it->start), end = b_min(b, b_addi(b, t0, TILE), it->end);
+  loop key = b_loop(b, first, end, 1, acc, rows * t->vecs);
   V p = b_at(b, score_row(b, it, key.i), sub), x[16];
   V v = b_at(b, v_tile, b_muli(b, b_sub(b, key.i, t0), 4));
   for (uint32_t j = 0; j < t->vecs; j++)
@@ -220,8 +220,8 @@ static void attention_items(const attn *t, const ir_value *v, V tile_fn) {
   V frame = b_arg(b, 0), zero = k64(b, 0);
   V q = cg_slot(c, frame, ir_in(c->g, v, 0)), k = cg_slot(c, frame, ir_in(c->g, v, 1));
   V vv = cg_slot(c, frame, ir_in(c->g, v, 2)), o = cg_slot(c, frame, v);
-  V scratch = b_at(b, b_loadp(b, frame, F_SCRATCH),
-                   b_mul(b, b_arg(b, 3), b_load64(b, frame, F_SCRATCH_STEP)));
+  V scratch_at = b_mul(b, b_arg(b, 3), b_load64(b, frame, F_SCRATCH_STEP));
+  V scratch = b_at(b, b_loadp(b, frame, F_SCRATCH), scratch_at);
   V starts = b_loadp(b, frame, F_START), items = b_loadp(b, frame, F_ITEMS);
   loop l = b_loop(b, b_arg(b, 1), b_arg(b, 2), 1, NULL, 0);
   V seq = find_sequence(b, frame, l.i, t->heads);
@@ -230,7 +230,7 @@ static void attention_items(const attn *t, const ir_value *v, V tile_fn) {
   V first = b_load32(b, b_at(b, items, s4), 0), next = b_load32(b, b_at(b, items, s4), 4);
   V tiles = b_sub(b, next, first), in_seq = b_sub(b, l.i, b_muli(b, first, t->heads));
   V head = b_div(b, in_seq, tiles);
-  V tile = b_add(b, b_shr(b, start, 6), b_rem(b, in_seq, tiles));
+  V first_tile = b_shr(b, start, 6), tile = b_add(b, first_tile, b_rem(b, in_seq, tiles));
   V kv_head = b_div(b, head, k64(b, t->heads / t->kv_heads));
   V args[] = {head_at(b, q, tile, head, t->q_channels, t->q_at, t->d),
               head_at(b, o, tile, head, t->heads * t->d, 0, t->d),

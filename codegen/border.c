@@ -32,7 +32,8 @@ static V row_count(cg *c, V frame, bool per_batch) {
 V caller_row(cg *c, V frame, bool per_batch, V token) {
   bld *b = &c->b;
   if (per_batch) return token;
-  return b_load32(b, b_at(b, b_loadp(b, frame, F_SRC), b_muli(b, token, 4)), 0);
+  V at = b_muli(b, token, 4);
+  return b_load32(b, b_at(b, b_loadp(b, frame, F_SRC), at), 0);
 }
 
 static uint32_t input_index(const ir_graph *g, const ir_value *input) {
@@ -233,9 +234,9 @@ void zero_rest(cg *c, V frame, V out, uint32_t channels, V seq) {
   bld *b = &c->b;
   V s4 = b_muli(b, seq, 4);
   V start = b_at(b, b_loadp(b, frame, F_START), s4), base = b_at(b, b_loadp(b, frame, F_BASE), s4);
-  V length = b_sub(b, b_load32(b, start, 4), b_load32(b, start, 0));
-  V lo = b_add(b, b_load32(b, base, 0), length), hi = b_load32(b, base, 4);
-  loop l = b_loop(b, b_muli(b, lo, channels), b_muli(b, hi, channels), 1, NULL, 0);
+  V end = b_load32(b, start, 4), length = b_sub(b, end, b_load32(b, start, 0));
+  V lo = b_muli(b, b_add(b, b_load32(b, base, 0), length), channels);
+  loop l = b_loop(b, lo, b_muli(b, b_load32(b, base, 4), channels), 1, NULL, 0);
   b_store(b, kf(b, 0.0), b_at(b, out, b_muli(b, l.i, 4)), 4);
   b_loop_end(b, &l, NULL);
 }
@@ -277,14 +278,15 @@ bool emit_unpack(cg *c, const ir_value *v) {
 /* Lane of sequence `seq` in the result: its first token, or zeros when it has none. */
 static void first_lane(cg *c, V frame, V x, V to, V seq, uint32_t channels) {
   bld *b = &c->b;
-  V start_at = b_at(b, b_loadp(b, frame, F_START), b_muli(b, seq, 4));
+  V seq_at = b_muli(b, seq, 4), start_at = b_at(b, b_loadp(b, frame, F_START), seq_at);
   V start = b_load32(b, start_at, 0), end = b_load32(b, start_at, 4);
-  V tile = b_muli(b, b_shr(b, start, 6), (uint64_t)channels * TILE_BYTES);
-  V from = b_at(b, b_at(b, x, tile), b_muli(b, b_and(b, start, k64(b, TILE - 1)), 4));
+  V tile = b_at(b, x, b_muli(b, b_shr(b, start, 6), (uint64_t)channels * TILE_BYTES));
+  V from = b_at(b, tile, b_muli(b, b_and(b, start, k64(b, TILE - 1)), 4));
   branch f = b_if(b, b_lt(b, start, end));
   loop l = b_loop(b, k64(b, 0), k64(b, channels), 1, NULL, 0);
   V at = b_muli(b, l.i, TILE_BYTES);
-  b_store(b, b_load(b, b->f32, b_at(b, from, at), 4), b_at(b, to, at), 4);
+  V value = b_load(b, b->f32, b_at(b, from, at), 4);
+  b_store(b, value, b_at(b, to, at), 4);
   b_loop_end(b, &l, NULL);
   b_else(b, &f);
   loop z = b_loop(b, k64(b, 0), k64(b, channels), 1, NULL, 0);

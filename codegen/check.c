@@ -50,11 +50,13 @@ V emit_detect(cg *c) {
   b_return_if(b, b_not(b, has_all(b, ecx, LEAF1_ECX_V3)), base);
   V xcr0 = xgetbv(b);
   cpuid(b, 0x80000001, &ebx, &ecx);
-  V v3 = b_and(b, has_all(b, ecx, EXT1_ECX_V3), has_all(b, xcr0, XCR0_V3));
+  V v3 = has_all(b, ecx, EXT1_ECX_V3);
+  v3 = b_and(b, v3, has_all(b, xcr0, XCR0_V3));
   cpuid(b, 7, &ebx, &ecx);
   v3 = b_and(b, v3, has_all(b, ebx, LEAF7_EBX_V3));
   b_return_if(b, b_not(b, v3), base);
-  V v4 = b_and(b, has_all(b, ebx, LEAF7_EBX_V4), has_all(b, xcr0, XCR0_V4));
+  V v4 = has_all(b, ebx, LEAF7_EBX_V4);
+  v4 = b_and(b, v4, has_all(b, xcr0, XCR0_V4));
   b_return(b, b_select(b, v4, k64(b, SPCC_CPU_X86_64_V4), k64(b, SPCC_CPU_X86_64_V3)));
   return fn;
 }
@@ -90,7 +92,8 @@ V emit_workspace_bytes(cg *c) {
   V b_tiles = b_shr(b, b_addi(b, batch, TILE - 1), 6);
   V positions = b_muli(b, b_addi(b, b_shr(b, b_addi(b, sequence, TILE - 1), 6), 1), TILE);
   V scratch = b_mul(b, threads, scratch_bytes(c, positions));
-  V total = b_add(b, b_muli(b, n_tiles, sum.per_n_tile), b_muli(b, b_tiles, sum.per_b_tile));
+  V total = b_muli(b, n_tiles, sum.per_n_tile);
+  total = b_add(b, total, b_muli(b, b_tiles, sum.per_b_tile));
   b_return(b, b_add(b, b_addi(b, total, sum.constant), scratch));
   return fn;
 }
@@ -134,8 +137,8 @@ static void check_dims(checker *k) {
   /* Negative numbers are large when zero-extended. */
   refuse_if(k, b_lt(b, k64(b, (uint64_t)k->c->g->max_batch), k->batch), SPCC_E_DIM);
   refuse_if(k, b_lt(b, k64(b, (uint64_t)k->c->g->max_sequence), k->sequence), SPCC_E_DIM);
-  V none = b_or(b, b_eq(b, k->batch, k64(b, 0)), b_eq(b, k->sequence, k64(b, 0)));
-  b_return_if(b, none, k64(b, SPCC_OK));
+  V no_batch = b_eq(b, k->batch, k64(b, 0)), no_sequence = b_eq(b, k->sequence, k64(b, 0));
+  b_return_if(b, b_or(b, no_batch, no_sequence), k64(b, SPCC_OK));
 }
 
 static void check_lengths(checker *k) {
@@ -246,7 +249,8 @@ static void check_overlap(checker *k) {
   loop j = b_loop(b, k64(b, 0), i.i, 1, NULL, 0);
   V other = b_at(b, k->buffers, b_muli(b, j.i, 16));
   V other_lo = b_load64(b, other, 0), size = b_load64(b, other, 8);
-  V meet = b_and(b, b_lt(b, other_lo, hi), b_lt(b, lo, b_add(b, other_lo, size)));
+  V meet = b_lt(b, other_lo, hi);
+  meet = b_and(b, meet, b_lt(b, lo, b_add(b, other_lo, size)));
   refuse_if(k, b_and(b, meet, b_ne(b, size, k64(b, 0))), SPCC_E_ALIAS);
   b_loop_end(b, &j, NULL);
   b_loop_end(b, &i, NULL);
@@ -277,8 +281,8 @@ V emit_check(cg *c, V workspace_bytes, V detect) {
   refuse_if(&k, b_lt(b, b_load32(b, k.call, CALL(size)), k64(b, sizeof(spcc_call))), SPCC_E_ABI);
   check_cpu(&k, detect, level);
   V model = b_load64(b, k.call, CALL(model));
-  V other = b_and(b, b_ne(b, model, k64(b, 0)), b_ne(b, model, k64(b, c->digest)));
-  refuse_if(&k, other, SPCC_E_DIGEST);
+  V asked = b_ne(b, model, k64(b, 0)), other = b_ne(b, model, k64(b, c->digest));
+  refuse_if(&k, b_and(b, asked, other), SPCC_E_DIGEST);
   check_exec(&k);
   check_dims(&k);
   check_lengths(&k);

@@ -98,7 +98,7 @@ static V phase_items(cg *c, const phase *p, V frame) {
     break;
   }
   V pairs = b_shr(b, b_addi(b, tiles, 1), 1), threads = b_load64(b, frame, F_THREADS);
-  V enough = b_ge(b, b_muli(b, pairs, p->factor), b_muli(b, threads, 2));
+  V items = b_muli(b, pairs, p->factor), enough = b_ge(b, items, b_muli(b, threads, 2));
   V one = b_or(b, b_eq(b, threads, k64(b, 1)), enough);
   V step = b_select(b, one, k64(b, 2), k64(b, 1));
   b_store(b, step, b_ati(b, frame, F_STEP), 8);
@@ -146,7 +146,10 @@ static V weights_symbol(cg *c) {
 static V fill_frame(cg *c, V call, V frame) {
   bld *b = &c->b;
   V w = b_loadp(b, call, CALL(weights));
-  if (!c->o->external_weights) w = b_select(b, b_is_null(b, w), weights_symbol(c), w);
+  if (!c->o->external_weights) {
+    V embedded = weights_symbol(c);
+    w = b_select(b, b_is_null(b, w), embedded, w);
+  }
   b_store(b, w, b_ati(b, frame, F_WEIGHTS), 8);
   V threads = b_local(b, b->i64, NULL), hook = b_local(b, b->ptr, NULL);
   b_set(b, threads, k64(b, 1));
@@ -156,7 +159,8 @@ static V fill_frame(cg *c, V call, V frame) {
   b_set(b, threads, b_min(b, b_load32(b, exec, EXEC(threads)), k64(b, MAX_THREADS)));
   b_set(b, hook, b_loadp(b, exec, EXEC(hook)));
   b_end(b, &given);
-  b_store(b, b_get(b, b->i64, threads), b_ati(b, frame, F_THREADS), 8);
+  V count = b_get(b, b->i64, threads);
+  b_store(b, count, b_ati(b, frame, F_THREADS), 8);
   return b_get(b, b->ptr, hook);
 }
 
@@ -171,10 +175,12 @@ static void emit_run(cg *c, V check, V prologue, const V *models) {
   LLVMSetLinkage(fn, LLVMExternalLinkage);
   V call = b_arg(b, 0), checked = b_call(b, check, &call, 1);
   V level = b_shr(b, checked, 32);
-  b_return_if(b, b_eq(b, level, k64(b, 0)), status(b, checked)); /* refused, or nothing to do */
+  V code = status(b, checked);
+  b_return_if(b, b_eq(b, level, k64(b, 0)), code); /* refused, or nothing to do */
   V frame = b_local(b, LLVMArrayType2(b->i64, FRAME_BYTES / 8), NULL);
   V ready = b_call(b, prologue, (V[]){call, frame}, 2);
-  b_return_if(b, b_ne(b, ready, k64(b, SPCC_OK)), status(b, ready));
+  code = status(b, ready);
+  b_return_if(b, b_ne(b, ready, k64(b, SPCC_OK)), code);
   V args[] = {frame, fill_frame(c, call, frame)};
   V saved = enter_fast_math(b);
   for (uint32_t i = 0; i < c->o->level_count; i++) {
@@ -198,9 +204,9 @@ static void emit_workspace(cg *c, V workspace_bytes) {
   V arg[3];
   for (uint32_t i = 0; i < 3; i++)
     arg[i] = b_zext(b, b_arg(b, i));
-  V over = b_or(b, b_lt(b, k64(b, (uint64_t)c->g->max_batch), arg[0]),
-                b_lt(b, k64(b, (uint64_t)c->g->max_sequence), arg[1]));
-  b_return_if(b, over, k64(b, 0));
+  V over_batch = b_lt(b, k64(b, (uint64_t)c->g->max_batch), arg[0]);
+  V over_sequence = b_lt(b, k64(b, (uint64_t)c->g->max_sequence), arg[1]);
+  b_return_if(b, b_or(b, over_batch, over_sequence), k64(b, 0));
   b_return(b, b_call(b, workspace_bytes, arg, 3));
 }
 

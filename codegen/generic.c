@@ -76,7 +76,8 @@ static V linear_nest(cg *c, const ir_value *v) {
   loop in = b_loop(b, zero, k64(b, k), 1, NULL, 0);
   V weight = get(b, row, in.i), from = channel_at(b, x, in.i);
   loop t1 = b_loop(b, zero, tokens, 1, NULL, 0);
-  put(b, vfma(b, weight, get(b, from, t1.i), get(b, out, t1.i)), out, t1.i);
+  V input = get(b, from, t1.i), sum = get(b, out, t1.i);
+  put(b, vfma(b, weight, input, sum), out, t1.i);
   b_loop_end(b, &t1, NULL);
   b_loop_end(b, &in, NULL);
   loop tail = b_loop(b, zero, tokens, 1, NULL, 0);
@@ -170,7 +171,9 @@ static void norm_body(cg *c, const ir_value *v, V frame, V lo, V hi, V task) {
     to = float_at(b, channel_at(b, y, ch.i), first);
   V g = get(b, gamma, ch.i), h = get(b, beta, ch.i);
   loop t = b_loop(b, k64(b, 0), count, 1, NULL, 0);
-  V value = vmul(b, vsub(b, get(b, from, t.i), get(b, mean, t.i)), get(b, factor, t.i));
+  V value = get(b, from, t.i);
+  value = vsub(b, value, get(b, mean, t.i));
+  value = vmul(b, value, get(b, factor, t.i));
   put(b, vfma(b, value, g, h), to, t.i);
   b_loop_end(b, &t, NULL);
   b_loop_end(b, &ch, NULL);
@@ -228,7 +231,8 @@ static void head_scores(bld *b, const head *h, uint64_t d, double scale) {
   V weight = vmul(b, get(b, pitch_at(b, h->k, h->pitch, ch.i), key.i), kf(b, scale));
   V q = pitch_at(b, h->q, h->pitch, ch.i);
   loop t = b_loop(b, zero, h->length, 1, NULL, 0);
-  put(b, vfma(b, weight, get(b, q, t.i), get(b, s, t.i)), s, t.i);
+  V x = get(b, q, t.i), sum = get(b, s, t.i);
+  put(b, vfma(b, weight, x, sum), s, t.i);
   b_loop_end(b, &t, NULL);
   b_loop_end(b, &ch, NULL);
   b_loop_end(b, &key, NULL);
@@ -244,13 +248,15 @@ static void head_softmax(bld *b, const head *h) {
   loop k1 = b_loop(b, zero, h->length, 1, NULL, 0);
   V s1 = score_row(b, h, k1.i);
   loop t1 = b_loop(b, zero, h->length, 1, NULL, 0);
-  put(b, vmax(b, get(b, s1, t1.i), get(b, h->maxima, t1.i)), h->maxima, t1.i);
+  V score = get(b, s1, t1.i), most = get(b, h->maxima, t1.i);
+  put(b, vmax(b, score, most), h->maxima, t1.i);
   b_loop_end(b, &t1, NULL);
   b_loop_end(b, &k1, NULL);
   loop k2 = b_loop(b, zero, h->length, 1, NULL, 0);
   V s2 = score_row(b, h, k2.i);
   loop t2 = b_loop(b, zero, h->length, 1, NULL, 0);
-  V x = vsub(b, get(b, s2, t2.i), get(b, h->maxima, t2.i));
+  V x = get(b, s2, t2.i);
+  x = vsub(b, x, get(b, h->maxima, t2.i));
   V e = m_exp2_nonpositive(b, vmul(b, x, kf(b, 1.44269504088896340736)));
   put(b, e, s2, t2.i);
   put(b, vadd(b, get(b, h->sums, t2.i), e), h->sums, t2.i);
@@ -269,11 +275,13 @@ static void head_context(bld *b, const head *h, uint64_t d) {
   loop key = b_loop(b, zero, h->length, 1, NULL, 0);
   V weight = get(b, v, key.i), p = score_row(b, h, key.i);
   loop t = b_loop(b, zero, h->length, 1, NULL, 0);
-  put(b, vfma(b, weight, get(b, p, t.i), get(b, o, t.i)), o, t.i);
+  V share = get(b, p, t.i), sum = get(b, o, t.i);
+  put(b, vfma(b, weight, share, sum), o, t.i);
   b_loop_end(b, &t, NULL);
   b_loop_end(b, &key, NULL);
   loop end = b_loop(b, zero, h->length, 1, NULL, 0);
-  put(b, vdiv(b, get(b, o, end.i), get(b, h->sums, end.i)), o, end.i);
+  V all = get(b, o, end.i);
+  put(b, vdiv(b, all, get(b, h->sums, end.i)), o, end.i);
   b_loop_end(b, &end, NULL);
   b_loop_end(b, &ch, NULL);
 }
@@ -320,7 +328,8 @@ static void attention_phase(cg *c, const ir_value *v, uint32_t heads, V fn) {
   matrix q = matrix_of(c, frame, ir_in(c->g, v, 0)), k = matrix_of(c, frame, ir_in(c->g, v, 1));
   matrix vv = matrix_of(c, frame, ir_in(c->g, v, 2)), o = matrix_of(c, frame, v);
   V step = b_load64(b, frame, F_SCRATCH_STEP);
-  V scratch = b_at(b, b_loadp(b, frame, F_SCRATCH), b_mul(b, b_arg(b, 3), step));
+  V scratch_at = b_mul(b, b_arg(b, 3), step);
+  V scratch = b_at(b, b_loadp(b, frame, F_SCRATCH), scratch_at);
   V row_bytes = b_load64(b, frame, F_SCRATCH_ROW), starts = b_loadp(b, frame, F_START);
   loop h = b_loop(b, b_arg(b, 1), b_arg(b, 2), 1, NULL, 0);
   V kv_head = b_div(b, h.i, k64(b, heads / (kv ? kv : heads)));
@@ -365,7 +374,7 @@ static void rows_body(cg *c, const ir_value *v, V frame, V lo, V hi, V task) {
   bld *b = &c->b;
   rows_sum r = v->op == OP_pack ? rows_from_caller(c, frame, v) : rows_of(c, frame, v);
   matrix y = matrix_of(c, frame, v);
-  V last = b_min(b, b_muli(b, hi, TILE), tokens_of(c, frame, v));
+  V tokens = tokens_of(c, frame, v), last = b_min(b, b_muli(b, hi, TILE), tokens);
   loop t = b_loop(b, b_muli(b, lo, TILE), last, 1, NULL, 0);
   V row[MAX_SUMMANDS];
   for (uint32_t i = 0; i < r.count; i++)

@@ -180,7 +180,8 @@ V kernel_gather(cg *c, const linear_shape *s, uint32_t tiles, uint32_t cols) {
   loop l = b_loop(b, k64(b, 0), b_load32(b, a.record, R_GROUPS), 1, cursor, 3);
   /* A bucket's head: u32 units in each row, u32 rows. */
   V h = b_at(b, head, b_muli(b, l.i, 8));
-  dispatch(&k, b_load32(b, h, 4), b_load32(b, h, 0), cursor);
+  V count = b_load32(b, h, 0), rows = b_load32(b, h, 4);
+  dispatch(&k, rows, count, cursor);
   b_loop_end(b, &l, cursor);
   b_return(b, NULL);
   cg_share(c, key, fn);

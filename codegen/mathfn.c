@@ -59,14 +59,16 @@ static const double tail_poly[] = {
 V m_gelu(bld *b, V x) {
   V a = vmin(b, vabs(b, x), vk(b, 7.0));
   V tail = m_exp2_nonpositive(b, horner(b, a, tail_poly, 10));
-  return vfma(b, LLVMBuildFNeg(b->b, a, ""), tail, vmax(b, vk(b, 0.0), x));
+  V positive = vmax(b, vk(b, 0.0), x);
+  return vfma(b, LLVMBuildFNeg(b->b, a, ""), tail, positive);
 }
 
 V m_tanh(bld *b, V x) {
   V a = vmin(b, vabs(b, x), vk(b, 20.0));
   V e = exp2_minus_one(b, vmul(b, a, vk(b, 2.885390081777926815))); /* e^2a - 1 */
   V t = vdiv(b, e, vadd(b, e, vk(b, 2.0)));
-  t = b_select(b, negative(b, x), LLVMBuildFNeg(b->b, t, ""), t);
+  V mirrored = LLVMBuildFNeg(b->b, t, "");
+  t = b_select(b, negative(b, x), mirrored, t);
   V number = LLVMBuildFCmp(b->b, LLVMRealORD, x, x, "");
   return b_select(b, number, t, x);
 }

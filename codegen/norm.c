@@ -53,7 +53,8 @@ void emit_norm_quarter(cg *c, V x, V y, V gamma, V beta, uint32_t channels, doub
   for (uint32_t j = 0; j < vecs; j++) {
     uint64_t off = (uint64_t)j * b->isa->lanes * 4;
     V v = vmul(b, vsub(b, vload(b, b_at(b, x, at), off), mean[j]), factor[j]);
-    vstore(b, vfma(b, v, g, h), b_at(b, y, at), off);
+    v = vfma(b, v, g, h);
+    vstore(b, v, b_at(b, y, at), off);
   }
   b_loop_end(b, &l, NULL);
 }
@@ -75,9 +76,8 @@ static V norm_driver(cg *c, uint32_t channels, double eps) {
   fn = b_function(b, key, b->none, t, 6);
   b_noinline(b);
   loop l = b_loop(b, b_arg(b, 4), b_arg(b, 5), 1, NULL, 0);
-  emit_norm_quarter(c, quarter_at(c, b_arg(b, 0), l.i, channels),
-                    quarter_at(c, b_arg(b, 1), l.i, channels), b_arg(b, 2), b_arg(b, 3), channels,
-                    eps);
+  V x = quarter_at(c, b_arg(b, 0), l.i, channels), y = quarter_at(c, b_arg(b, 1), l.i, channels);
+  emit_norm_quarter(c, x, y, b_arg(b, 2), b_arg(b, 3), channels, eps);
   b_loop_end(b, &l, NULL);
   b_return(b, NULL);
   cg_share(c, key, fn);

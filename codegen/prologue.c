@@ -35,7 +35,8 @@ static V element32(bld *b, V array, V i) {
   return b_at(b, array, b_muli(b, i, 4));
 }
 static void store32(bld *b, V value, V array, V i) {
-  b_store(b, LLVMBuildTrunc(b->b, value, b->i32, ""), element32(b, array, i), 4);
+  V narrow = LLVMBuildTrunc(b->b, value, b->i32, "");
+  b_store(b, narrow, element32(b, array, i), 4);
 }
 
 /* Places of the frame's arrays at the workspace's start, then the slots. */
@@ -64,12 +65,13 @@ static void lay_out(prologue *p) {
     slots.per_b_tile += p->c->g->slots[i].per_b_tile;
     slots.constant += p->c->g->slots[i].constant;
   }
-  V slot_bytes = b_add(b, b_affine(b, n_tiles, slots.per_n_tile, slots.constant),
-                       b_muli(b, b_tiles, slots.per_b_tile));
-  b_store(b, b_at(b, at, slot_bytes), b_ati(b, p->frame, F_SCRATCH), 8);
+  at = b_at(b, at, b_affine(b, n_tiles, slots.per_n_tile, slots.constant));
+  at = b_at(b, at, b_muli(b, b_tiles, slots.per_b_tile));
+  b_store(b, at, b_ati(b, p->frame, F_SCRATCH), 8);
   V positions = b_muli(b, b_addi(b, b_shr(b, b_addi(b, sequence, TILE - 1), 6), 1), TILE);
-  b_store(b, scratch_bytes(p->c, positions), b_ati(b, p->frame, F_SCRATCH_STEP), 8);
-  b_store(b, b_muli(b, positions, 4), b_ati(b, p->frame, F_SCRATCH_ROW), 8);
+  V step = scratch_bytes(p->c, positions), row = b_muli(b, positions, 4);
+  b_store(b, step, b_ati(b, p->frame, F_SCRATCH_STEP), 8);
+  b_store(b, row, b_ati(b, p->frame, F_SCRATCH_ROW), 8);
 }
 
 /* Length of the sequence whose rows are [base, base + rows): up to its last unmasked token. */
@@ -121,13 +123,14 @@ static void list_sequences(prologue *p) {
   store32(b, carry[0], p->base, s.i);
   store32(b, carry[1], p->start, s.i);
   store32(b, carry[2], p->items, s.i);
-  V length_at =
-      element32(b, b_select(b, ragged, lengths, p->start), b_select(b, ragged, s.i, k64(b, 0)));
-  V rows = b_select(b, ragged, b_load32(b, length_at, 0), sequence);
+  V from = b_select(b, ragged, lengths, p->start), index = b_select(b, ragged, s.i, k64(b, 0));
+  V given = b_load32(b, element32(b, from, index), 0);
+  V rows = b_select(b, ragged, given, sequence);
   V length = mask ? masked_length(p, mask, carry[0], rows) : rows;
   list_tokens(p, mask, carry[0], length, carry[1]);
   V end = b_add(b, carry[1], length), last = b_sub(b, end, k64(b, 1));
-  V tiles = b_addi(b, b_sub(b, b_shr(b, last, 6), b_shr(b, carry[1], 6)), 1);
+  V first_tile = b_shr(b, carry[1], 6);
+  V tiles = b_addi(b, b_sub(b, b_shr(b, last, 6), first_tile), 1);
   carry[0] = b_add(b, carry[0], rows);
   carry[2] = b_add(b, carry[2], b_select(b, b_eq(b, length, k64(b, 0)), k64(b, 0), tiles));
   carry[1] = end;
@@ -136,7 +139,8 @@ static void list_sequences(prologue *p) {
   store32(b, carry[1], p->start, batch);
   store32(b, carry[2], p->items, batch);
   b_store(b, carry[1], b_ati(b, p->frame, F_N), 8);
-  b_store(b, b_shr(b, b_addi(b, carry[1], TILE - 1), 6), b_ati(b, p->frame, F_NT), 8);
+  V tiles_used = b_shr(b, b_addi(b, carry[1], TILE - 1), 6);
+  b_store(b, tiles_used, b_ati(b, p->frame, F_NT), 8);
 }
 
 /* Every computed token's id in input `index` must be below `rows`. */
@@ -169,8 +173,9 @@ V emit_prologue(cg *c) {
   prologue p = {.c = c, .b = b, .call = b_arg(b, 0), .frame = b_arg(b, 1)};
   p.in = b_loadp(b, p.call, CALL(in));
   b_store(b, p.in, b_ati(b, p.frame, F_IN), 8);
-  b_store(b, b_loadp(b, p.call, CALL(out)), b_ati(b, p.frame, F_OUT), 8);
-  b_store(b, b_loadp(b, p.call, CALL(exec)), b_ati(b, p.frame, F_EXEC), 8);
+  V out = b_loadp(b, p.call, CALL(out)), exec = b_loadp(b, p.call, CALL(exec));
+  b_store(b, out, b_ati(b, p.frame, F_OUT), 8);
+  b_store(b, exec, b_ati(b, p.frame, F_EXEC), 8);
   lay_out(&p);
   list_sequences(&p);
   for (uint32_t i = 0; i < c->g->count; i++) {
