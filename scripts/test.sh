@@ -101,7 +101,8 @@ stage "layout: layers, sizes, format" sh -c \
   'sh scripts/check_layers.sh && sh scripts/check_size.sh && sh scripts/check_format.sh'
 stage "build with gcc" build gcc all -- -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo
 stage "build with clang, ASan and UBSan" build clang all -- -DCMAKE_C_COMPILER=clang-19 \
-  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSPCC_SANITIZE=address,undefined -DSPCC_FUZZ=ON
+  -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSPCC_SANITIZE=address,undefined -DSPCC_FUZZ=ON \
+  -DSPCC_OTHER="$PWD/$builds/gcc/spcc"
 stage "tests, gcc" tests gcc
 stage "tests, clang with ASan and UBSan" tests clang
 stage "build with clang and TSan" build tsan test_runtime test_abi_threads -- \
