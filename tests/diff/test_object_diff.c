@@ -1,6 +1,6 @@
 /* Compiled random graphs against the interpreter: every ISA level of this machine, the optimized
  * and the generic pipeline, one to three threads on several executors, guard pages around every
- * buffer. Arguments: the first seed and how many; without them 1 and SEEDS. */
+ * buffer. Arguments: the first seed and how many; without them 1 and DIFF_SEEDS. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include "tests/diff/diff_common.h"
 #include "tests/diff/guard.h"
 
-enum { SEEDS = 100, MAX_OUTPUTS = 8, MAX_INPUTS = 8 };
+enum { MAX_OUTPUTS = 8, MAX_INPUTS = 8 };
 
 static int first_seed = 1;
 
@@ -207,7 +207,7 @@ END_TEST
 
 int main(int argc, char **argv) {
   if (argc > 1) first_seed = atoi(argv[1]);
-  int seeds = argc > 2 ? atoi(argv[2]) : SEEDS;
+  int seeds = argc > 2 ? atoi(argv[2]) : DIFF_SEEDS;
   Suite *s = suite_create("compiled random graphs");
   TCase *t = tcase_create("seeds");
   tcase_set_timeout(t, 0);
