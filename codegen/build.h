@@ -1,8 +1,8 @@
 /* The builder: loops, branches, vectors and addresses on top of the LLVM C API, so that kernels
  * read like the loop nests that they are. Nothing here knows of models.
  *
- * At most one argument of a call may emit code: C leaves the order of arguments to its compiler, and
- * objects must not depend on who compiled spcc. The test determinism_builds watches over it. */
+ * At most one argument of a call may emit code: C leaves the order of arguments to its compiler,
+ * and objects must not depend on who compiled spcc. The test determinism_builds watches over it. */
 #ifndef SPCC_CODEGEN_BUILD_H
 #define SPCC_CODEGEN_BUILD_H
 
