@@ -28,8 +28,8 @@ typedef struct codegen_result {
   uint64_t code_bytes; /* of .text */
 } codegen_result;
 
-/* Compiles a planned graph: after the whole pass table, or with `generic` after fuse and plan alone,
- * so that the baseline computes with the checkpoint's weights as they are. */
+/* Compiles a planned graph: after the whole pass table, or with `generic` after fuse and plan
+ * alone, so that the baseline computes with the checkpoint's weights as they are. */
 bool codegen(const ir_graph *g, const codegen_options *o, enum codegen_emit emit, arena *a, diag *d,
              codegen_result *out);
 
