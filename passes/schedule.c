@@ -12,20 +12,21 @@ enum {
   MIN_CHUNK_ROWS = 48
 };
 
-static uint32_t lcm(uint32_t a, uint32_t b) {
-  uint32_t x = a, y = b;
+static uint64_t lcm(uint64_t a, uint64_t b) {
+  uint64_t x = a, y = b;
   while (y != 0) {
-    uint32_t t = x % y;
+    uint64_t t = x % y;
     x = y;
     y = t;
   }
   return a / x * b;
 }
 
-/* Chunks must not cut a group of rows that a kernel takes together. */
-static uint32_t row_alignment(const ir_value *v) {
-  uint32_t align = 1;
-  for (uint32_t i = 0; i < v->part_count; i++) {
+/* Chunks must not cut a group of rows that a kernel takes together. Numbers over IR_MAX_DIM are as
+ * good as any other: all outputs are one chunk then. */
+static uint64_t row_alignment(const ir_value *v) {
+  uint64_t align = 1;
+  for (uint32_t i = 0; i < v->part_count && align <= IR_MAX_DIM; i++) {
     const ir_part *p = &v->parts[i];
     if (p->kernel == K_dense) align = lcm(align, DENSE_GROUP);
     if (p->kernel == K_block) align = lcm(align, p->pattern.rows);
@@ -33,13 +34,14 @@ static uint32_t row_alignment(const ir_value *v) {
   return align;
 }
 
-static uint32_t chunk_rows(const ir_value *v, uint32_t m) {
-  uint32_t chunks = CHUNKS, align = row_alignment(v);
+static int64_t chunk_rows(const ir_value *v, uint32_t m) {
+  uint64_t chunks = CHUNKS, align = row_alignment(v);
   for (uint32_t i = 0; i < v->part_count; i++)
     if (v->parts[i].kernel == K_gather) chunks = CHUNKS_GATHER;
-  uint32_t rows = (m + chunks - 1) / chunks;
+  uint64_t rows = (m + chunks - 1) / chunks;
   if (rows < MIN_CHUNK_ROWS) rows = MIN_CHUNK_ROWS;
-  return (rows + align - 1) / align * align;
+  rows = (rows + align - 1) / align * align;
+  return rows <= IR_MAX_DIM ? (int64_t)rows : m;
 }
 
 /* Even slabs of at most L2_SLAB inputs, whole units each. */
