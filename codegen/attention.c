@@ -198,13 +198,19 @@ static V attention_tile(const attn *t) {
 /* ---- the step ---- */
 
 /* The sequence that item `item` of heads * query tiles belongs to: the last b with
- * heads * items[b] <= item. Sequences without tokens have no items. */
-static V find_sequence(bld *b, V frame, V item, uint32_t heads) {
-  V items = b_loadp(b, frame, F_ITEMS), at = k64(b, 0);
-  loop l = b_loop(b, k64(b, 0), b_load64(b, frame, F_BATCH), 1, &at, 1);
-  V first = b_muli(b, b_load32(b, b_at(b, items, b_muli(b, l.i, 4)), 0), heads);
-  at = b_select(b, b_lt(b, item, first), at, l.i);
-  b_loop_end(b, &l, &at);
+ * heads * items[b] <= item, by bisection. Sequences without tokens have no items; items[batch] is
+ * over every item. */
+static V find_sequence(cg *c, V frame, V item, uint32_t heads) {
+  bld *b = &c->b;
+  V items = b_loadp(b, frame, F_ITEMS), batch = b_load64(b, frame, F_BATCH), at = k64(b, 0);
+  uint64_t step = 1;
+  while (step * 2 <= (uint64_t)c->g->max_batch)
+    step *= 2;
+  for (; step > 0; step /= 2) {
+    V next = b_min(b, b_addi(b, at, step), batch);
+    V first = b_muli(b, b_load32(b, b_at(b, items, b_muli(b, next, 4)), 0), heads);
+    at = b_select(b, b_lt(b, item, first), at, next);
+  }
   return at;
 }
 
@@ -224,7 +230,7 @@ static void attention_items(const attn *t, const ir_value *v, V tile_fn) {
   V scratch = b_at(b, b_loadp(b, frame, F_SCRATCH), scratch_at);
   V starts = b_loadp(b, frame, F_START), items = b_loadp(b, frame, F_ITEMS);
   loop l = b_loop(b, b_arg(b, 1), b_arg(b, 2), 1, NULL, 0);
-  V seq = find_sequence(b, frame, l.i, t->heads);
+  V seq = find_sequence(c, frame, l.i, t->heads);
   V s4 = b_muli(b, seq, 4);
   V start = b_load32(b, b_at(b, starts, s4), 0), end = b_load32(b, b_at(b, starts, s4), 4);
   V first = b_load32(b, b_at(b, items, s4), 0), next = b_load32(b, b_at(b, items, s4), 4);
