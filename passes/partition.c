@@ -180,6 +180,16 @@ static void choose(partitioner *q) {
     consider(q, block_candidate(q, four, fill, &k), &k);
 }
 
+/* Why a weight is dense. */
+static const char *dense_reason(const partitioner *q) {
+  const pass_options *o = q->c->options;
+  char text[PATTERN_TEXT_MAX];
+  if (o->sparse == SPARSE_AUTO) return "no sparse kernel would be faster";
+  if (o->sparse == SPARSE_OFF || o->sparse_pattern.kind == PATTERN_DENSE) return "as asked for";
+  return arena_printf(q->c->arena, "no kernel runs %s on this shape",
+                      pattern_print(&o->sparse_pattern, text));
+}
+
 static void remark(const partitioner *q, const char *weight) {
   if (!q->c->remarks) return;
   char text[PATTERN_TEXT_MAX];
@@ -187,9 +197,8 @@ static void remark(const partitioner *q, const char *weight) {
   double gain = q->dense_cycles / q->best.cycles;
   const char *found = pattern_print(&q->stats.best, text);
   if (q->best.part[0].kernel == K_dense) {
-    diag_remark(q->c->diag, q->v->loc,
-                "%s [%u, %u]: %.1f %% zeros, %s: compiled dense, no sparse kernel would be faster",
-                weight, q->m, q->k, zeros, found);
+    diag_remark(q->c->diag, q->v->loc, "%s [%u, %u]: %.1f %% zeros, %s: compiled dense, %s", weight,
+                q->m, q->k, zeros, found, dense_reason(q));
     return;
   }
   char *parts = arena_strdup(q->c->arena, "");

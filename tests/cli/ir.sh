@@ -43,6 +43,14 @@ printf 'spcc-ir 1\nnonsense\n' >c.ir
 "$SPCC" c.ir --emit=ir >.out 2>.err && fail 'nonsense is accepted as IR'
 grep -q '^c\.ir:2:1: error: .*\[E_IR\]$' .err || fail "nonsense: $(cat .err)"
 
+# What is said about a dense layer is why.
+remark() {
+  "$SPCC" in.yaml -o out.o --remarks "--sparse=$1" 2>.err
+  [ "$(cat .err)" = "in.yaml:9:5: remark: w [16, 8]: 25.0 % zeros, $2" ] || fail "--remarks --sparse=$1: $(cat .err)"
+}
+remark off '16x1: compiled dense, as asked for'
+remark 3x3 '16x1: compiled dense, no kernel runs 3x3 on this shape'
+
 "$SPCC" in.yaml -o out.o -ftime-report 2>.err || fail '-ftime-report'
 for stage in stage read fold dead fuse partition schedule plan code write total; do
   grep -q "^$stage  *" .err || fail "-ftime-report lacks $stage"
