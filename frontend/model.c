@@ -19,6 +19,7 @@ const char *import_path(const import *im, const ynode *n) {
     diag_error(im->diag, n->loc, E_PATH, "the path is empty");
     return NULL;
   }
+  if (strcmp(n->text, ".") == 0) return arena_strdup(im->arena, im->dir);
   bool here = strcmp(im->dir, ".") == 0;
   return here ? arena_strdup(im->arena, n->text) : path_join(im->arena, im->dir, n->text);
 }
