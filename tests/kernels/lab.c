@@ -56,7 +56,8 @@ uint32_t lab_add(lab *l, lab_linear linear) {
   ir_id in[6] = {rows_of_width(l, "x", k), IR_NONE, IR_NONE, IR_NONE, IR_NONE, IR_NONE};
   in[1] = ir_add_const(l->g, arena_printf(l->a, "%s.w", name), ir_type2(m, k), linear.w);
   if (linear.bias) in[2] = random_row(l, arena_printf(l->a, "%s.b", name), m, 0);
-  if (linear.residual) in[3] = rows_of_width(l, "r", m);
+  /* The input itself when it fits. */
+  if (linear.residual) in[3] = rows_of_width(l, m == k ? "x" : "r", m);
   if (linear.norm) in[4] = random_row(l, arena_printf(l->a, "%s.gamma", name), m, 1);
   if (linear.norm) in[5] = random_row(l, arena_printf(l->a, "%s.beta", name), m, 0);
   uint32_t nin = linear.norm ? 6 : linear.residual ? 4 : linear.bias ? 3 : 2;
