@@ -1,5 +1,5 @@
 /* Packs the parts of a linear's weight into the streams that the kernels read. A stream does not
- * depend on the vector width: one copy serves every ISA level. See docs/abi.md for the layout. */
+ * depend on the vector width: one copy serves every ISA level. docs/kernels.md has the layout. */
 #include <string.h>
 
 #include "codegen/cg.h"
