@@ -5,69 +5,37 @@
 #include <math.h>
 #include <string.h>
 
-#include "codegen/codegen.h"
-#include "passes/passes.h"
 #include "runtime/spcc_rt.h"
 #include "tests/diff/diff_common.h"
+#include "tests/kernels/loaded.h"
 
 /* A call computes POINTS numbers: ROWS tokens of CHANNELS, or PAIRS sequences of two tokens. */
 enum { ROWS = 4096, CHANNELS = 64, POINTS = ROWS * CHANNELS, PAIRS = 4096, MAX_IN = 3 };
 
 static arena *mem;
-static diag *d;
-static codegen_result code;
-static jit_model *jit;
-static jit_entry entry;
+static loaded *model;
 static uint32_t level;
-
-/* ---- one compiled graph ---- */
-
-static void compile(ir_graph *g) {
-  pass_options options = {.opt_level = 2, .isa = ISA_X86_64_V4};
-  pass_context context = {.arena = mem, .diag = d, .options = &options};
-  codegen_options o = {.levels = {ISA_X86_64_V4, ISA_X86_64_V3},
-                       .level_count = 2,
-                       .opt_level = 2,
-                       .external_weights = true};
-  bool ok = pipeline_run(g, &context, NULL, NULL) && codegen(g, &o, EMIT_OBJ, mem, d, &code);
-  jit = ok ? jit_load(d, &code, g->name, &entry) : NULL;
-  ck_assert_msg(jit != NULL, "%s", diff_messages(mem, d));
-}
 
 static void setup(void) {
   mem = diff_arena();
-  d = diag_new(mem);
 }
 
 static void teardown(void) {
-  jit_free(jit);
-  jit = NULL;
+  loaded_free(model);
   arena_free(mem);
 }
 
-static void run(int32_t batch, int32_t sequence, const float *const *in, uint32_t inputs,
-                size_t in_size, float *out, size_t out_size) {
-  size_t workspace = entry.workspace(batch, sequence, 1);
-  size_t in_bytes[MAX_IN] = {in_size, in_size, in_size};
-  const void *ins[MAX_IN];
-  for (uint32_t i = 0; i < inputs; i++)
-    ins[i] = in[i];
-  void *weights = arena_alloc(mem, code.weights.size, 64);
-  memcpy(weights, code.weights.data, code.weights.size);
-  spcc_call call = {.size = sizeof call,
-                    .cpu = level,
-                    .batch = batch,
-                    .sequence = sequence,
-                    .in = ins,
-                    .out = (void *[]){out},
-                    .in_bytes = in_bytes,
-                    .out_bytes = &out_size,
-                    .weights = weights,
-                    .weights_bytes = code.weights.size,
-                    .workspace = arena_alloc(mem, workspace, 64),
-                    .workspace_bytes = workspace};
-  spcc_status status = entry.run(&call);
-  ck_assert_msg(status == SPCC_OK, "%s", spcc_status_text(status));
+/* One output; every input has in_size bytes. */
+static void run(int32_t batch, int32_t sequence, const float *const *in, size_t in_size, float *out,
+                size_t out_size) {
+  const void *const ins[MAX_IN] = {in[0], in[1], in[2]};
+  loaded_run(model, (spcc_call){.cpu = level,
+                                .batch = batch,
+                                .sequence = sequence,
+                                .in = ins,
+                                .out = (void *[]){out},
+                                .in_bytes = (size_t[]){in_size, in_size, in_size},
+                                .out_bytes = &out_size});
 }
 
 /* ---- functions of one number ---- */
@@ -106,12 +74,12 @@ static void compile_function(const function *f) {
   ir_id rows = ir_add_op(g, "rows", OP_pack, &x, 1), y = ir_add_op(g, "f", f->op, &rows, 1);
   if (f->op == OP_gelu) ir_at(g, y)->attr[A_form].i = f->form;
   ir_add_output(g, "y", ir_add_op(g, "y", OP_unpack, &y, 1));
-  compile(g);
+  model = loaded_new(mem, g);
 }
 
 static void check_points(const function *f, const float *x) {
   float *y = arena_array(mem, float, POINTS);
-  run(1, ROWS, &x, 1, POINTS * sizeof *x, y, POINTS * sizeof *y);
+  run(1, ROWS, (const float *[MAX_IN]){x}, POINTS * sizeof *x, y, POINTS * sizeof *y);
   for (uint32_t i = 0; i < POINTS; i++) {
     double want = f->exact((double)x[i]), error = fabs((double)y[i] - want);
     /* Results below the smallest normal number are flushed to zero. */
@@ -149,7 +117,7 @@ static void check_oddities(const function *f) {
   float *x = arena_array(mem, float, POINTS), *y = arena_array(mem, float, POINTS);
   for (uint32_t i = 0; i < POINTS; i++)
     x[i] = i % 9 < sizeof odd / sizeof *odd ? odd[i % 9] : 1;
-  run(1, ROWS, (const float *const[]){x}, 1, POINTS * sizeof *x, y, POINTS * sizeof *y);
+  run(1, ROWS, (const float *[MAX_IN]){x}, POINTS * sizeof *x, y, POINTS * sizeof *y);
   for (uint32_t i = 0; i < POINTS; i++) {
     double want = f->exact((double)x[i]), got = (double)y[i];
     bool tail = f->op == OP_gelu && x[i] < -12;
@@ -197,7 +165,7 @@ static void compile_softmax(void) {
   }
   ir_id y = ir_add_op(g, "attention", OP_attention, in, MAX_IN);
   ir_add_output(g, "y", ir_add_op(g, "y", OP_unpack, &y, 1));
-  compile(g);
+  model = loaded_new(mem, g);
 }
 
 /* p[i] gets the share of the second key, with the scores 0 and t[i]; values[] of the keys. */
@@ -211,7 +179,7 @@ static void softmax_of(const float *t, const float values[2], float *p) {
     v[2 * i + 1] = values[1];
   }
   const float *in[] = {q, k, v};
-  run(PAIRS, 2, in, MAX_IN, 2 * PAIRS * sizeof(float), y, 2 * PAIRS * sizeof(float));
+  run(PAIRS, 2, in, 2 * PAIRS * sizeof(float), y, 2 * PAIRS * sizeof(float));
   for (uint32_t i = 0; i < PAIRS; i++) {
     ck_assert_msg(memcmp(&y[2 * i], &y[2 * i + 1], sizeof *y) == 0,
                   "level %u: two equal queries differ at score %a", level, (double)t[i]);

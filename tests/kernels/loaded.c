@@ -1,0 +1,38 @@
+#include "tests/kernels/loaded.h"
+
+#include <check.h>
+#include <string.h>
+
+#include "passes/passes.h"
+#include "tests/diff/diff_common.h"
+
+loaded *loaded_new(arena *a, ir_graph *g) {
+  loaded *m = arena_new_one(a, loaded);
+  m->a = a;
+  diag *d = diag_new(a);
+  pass_options options = {.opt_level = 2, .isa = ISA_X86_64_V4};
+  pass_context context = {.arena = a, .diag = d, .options = &options};
+  codegen_options o = {.levels = {ISA_X86_64_V4, ISA_X86_64_V3},
+                       .level_count = 2,
+                       .opt_level = 2,
+                       .external_weights = true};
+  bool ok = pipeline_run(g, &context, NULL, NULL) && codegen(g, &o, EMIT_OBJ, a, d, &m->code);
+  m->jit = ok ? jit_load(d, &m->code, g->name, &m->entry) : NULL;
+  ck_assert_msg(m->jit != NULL, "%s", diff_messages(a, d));
+  return m;
+}
+
+void loaded_free(loaded *m) {
+  jit_free(m->jit);
+}
+
+void loaded_run(const loaded *m, spcc_call call) {
+  call.size = sizeof call;
+  call.weights = m->code.weights.data;
+  call.weights_bytes = m->code.weights.size;
+  call.workspace_bytes = m->entry.workspace(call.batch, call.sequence, 1);
+  call.workspace = arena_alloc(m->a, call.workspace_bytes, 64);
+  memset(call.workspace, 0xFF, call.workspace_bytes); /* NaNs, should they be read */
+  spcc_status status = m->entry.run(&call);
+  ck_assert_msg(status == SPCC_OK, "%s", spcc_status_text(status));
+}

@@ -1,0 +1,21 @@
+/* Any graph through the whole pipeline, compiled and loaded into the test. */
+#ifndef SPCC_TESTS_KERNELS_LOADED_H
+#define SPCC_TESTS_KERNELS_LOADED_H
+
+#include "codegen/codegen.h"
+
+typedef struct loaded {
+  arena *a;
+  codegen_result code;
+  jit_model *jit;
+  jit_entry entry;
+} loaded;
+
+/* Compiles `g` for both ISA levels; the test fails when that does. */
+loaded *loaded_new(arena *a, ir_graph *g);
+void loaded_free(loaded *m);
+/* Fills in the call's size, weights and workspace and makes it; the test fails unless it succeeds.
+ */
+void loaded_run(const loaded *m, spcc_call call);
+
+#endif
