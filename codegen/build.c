@@ -54,6 +54,7 @@ V b_function(bld *b, const char *name, LLVMTypeRef result, const LLVMTypeRef *ar
   enum_attribute(b, b->fn, (unsigned)LLVMAttributeFunctionIndex, "nounwind");
   if (b->isa) isa_attributes(b, b->fn);
   LLVMPositionBuilderAtEnd(b->b, LLVMAppendBasicBlockInContext(b->cx, b->fn, "entry"));
+  b_debug_function(b, name);
   return b->fn;
 }
 

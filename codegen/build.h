@@ -38,6 +38,9 @@ typedef struct bld {
   const isa *isa;                                            /* NULL in code that runs on any CPU */
   bool scalar;                                               /* see b_set_scalar */
   LLVMTypeRef i1, i8, i16, i32, i64, f32, ptr, vf, vi, none; /* vf, vi: the ISA's vectors */
+  LLVMDIBuilderRef debug;                                    /* NULL: no debug information */
+  const char *debug_file;                                    /* place of the functions begun now */
+  uint32_t debug_line;
 } bld;
 
 /* ---- functions ---- */
@@ -55,6 +58,15 @@ void b_noinline(bld *b);
 void b_return(bld *b, V value); /* NULL: nothing */
 V b_call(bld *b, V fn, const V *args, uint32_t n);
 V b_call_type(bld *b, LLVMTypeRef type, V fn, const V *args, uint32_t n);
+
+/* ---- debug information ---- */
+/* From here on functions have a place in a file, until b_debug_end. */
+void b_debug_begin(bld *b);
+/* The place of the functions begun from here on; file NULL: none. It must outlive b_debug_end. */
+void b_debug_place(bld *b, const char *file, uint32_t line);
+/* Gives b->fn its place, when there is debug information. */
+void b_debug_function(bld *b, const char *name);
+void b_debug_end(bld *b);
 
 /* ---- scalars ---- */
 V k32(const bld *b, uint64_t v);

@@ -14,7 +14,7 @@ typedef struct codegen_options {
   enum isa_level levels[ISA_COUNT]; /* falling */
   uint32_t level_count;
   int opt_level;
-  bool debug;            /* -g: line tables are not made yet; keeps names */
+  bool debug;            /* -g: functions have their places in the model */
   bool generic;          /* --pipeline=generic: plain loops and LLVM's -O3 */
   bool shared_symbol;    /* also export spcc_model, an alias of <name>_info */
   bool external_weights; /* weights are not put into the object */

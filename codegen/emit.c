@@ -43,6 +43,7 @@ static bool emit_ops(cg *c) {
   for (uint32_t i = 0; i < c->g->count; i++) {
     const ir_value *v = &c->g->values[i];
     if (v->kind != IR_OP) continue;
+    b_debug_place(&c->b, v->loc.file, v->loc.line);
     bool ok = c->o->generic ? emit_generic(c, v) : emitters[v->op](c, v);
     if (!ok) return false;
   }
@@ -209,13 +210,16 @@ bool codegen(const ir_graph *g, const codegen_options *o, enum codegen_emit emit
   if (!machine)
     return diag_error(d, loc_file("spcc"), E_TARGET, "LLVM lacks the target %s", triple);
   init_module(&c, machine);
+  if (o->debug) b_debug_begin(&c.b);
   begin_weights(&c);
   bool ok = emit_ops(&c);
   if (ok) {
     finish_weights(&c, out);
+    b_debug_place(&c.b, NULL, 0);
     emit_entry(&c);
-    ok = optimize(&c, machine) && write_object(&c, machine, emit, out);
   }
+  b_debug_end(&c.b);
+  ok = ok && optimize(&c, machine) && write_object(&c, machine, emit, out);
   if (ok) out->header = make_header(&c);
   LLVMDisposeBuilder(c.b.b);
   LLVMDisposeModule(c.b.mod);

@@ -57,6 +57,18 @@ cmp -s y.npy in.y.npy || fail 'weights in a file give other bits'
 cp apart.weights in.weights && printf 'X' >>in.weights
 rm -f y.npy
 
+# -g tells which line of the model a function was made for, and changes no code.
+succeed "$SPCC" in.yaml -g -o debug.o
+succeed "$SPCC" in.yaml -g --emit=shared -o debug.so
+address=$(nm debug.so | sed -n 's/ t tiny\.w@x86-64-v3$//p')
+[ "$(addr2line -e debug.so "$address")" = in.yaml:9 ] || fail "-g: $address is $(addr2line -e debug.so "$address")"
+succeed "$SPCC" in.yaml -o plain.o
+for object in debug plain; do
+  objcopy -O binary -j .text $object.o $object.text || fail "no .text in $object.o"
+done
+cmp -s debug.text plain.text || fail '-g changes the code'
+rm debug.* plain.*
+
 # A command that reads the model several times warns once.
 sed 's/, bias: b//' in.yaml >in.unused.yaml
 for command in "verify in.unused.yaml" "bench in.unused.yaml -t 0.01 -l 1"; do
