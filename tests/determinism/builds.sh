@@ -15,7 +15,7 @@ model() {
   name=$1
   shift
   "$make_bert" "$work/$name" "$@"
-  for flags in -O0 -O2 --pipeline=generic --emit=ir; do
+  for flags in -O0 -O2 -g --pipeline=generic --emit=ir; do
     mkdir -p "$work/this" "$work/that"
     "$spcc" "$work/$name/model.yaml" $flags -o "$work/this/out"
     "$other" "$work/$name/model.yaml" $flags -o "$work/that/out"

@@ -67,6 +67,10 @@ compare 'from the folder of the model'
 compare 'a copy in another folder'
 (cd "$work/elsewhere" && compile ../out './../elsewhere/a copy/../../model//model.yaml')
 compare 'another spelling of the path'
+# Debug information names the model as the command line does, and nothing around it.
+(cd "$work/model" && "$spcc" model.yaml --name=same -g -o "$work/first/debug.o")
+(cd "$work/elsewhere/a copy" && "$spcc" model.yaml --name=same -g -o "$work/out/debug.o")
+compare 'debug information from another folder' 2
 same 'time zone' env TZ=Pacific/Chatham
 same 'an empty environment' env -i
 same 'another user and home' env USER=somebody HOME=/nonexistent HOSTNAME=elsewhere TMPDIR=/tmp
