@@ -1,5 +1,6 @@
 #include "frontend/json.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -213,11 +214,13 @@ static token stopped_at(const json_text *in, size_t position) {
   return t;
 }
 
-static bool report(diag *d, const json_text *in, const json_error_t *e) {
+static bool report(diag *d, const json_text *in, const json_error_t *e, bool no_memory) {
   token t = stopped_at(in, e->position < 0 ? 0 : (size_t)e->position);
   size_t length = t.end - t.begin;
   int shown = length > 60 ? 60 : (int)length;
   const char *text = in->text + t.begin;
+  /* Without memory jansson stops at once and blames the text, or nothing. */
+  if (no_memory) return diag_error(d, place(in, t.begin), E_MEMORY, "out of memory");
   switch (json_error_code(e)) {
   case json_error_duplicate_key:
     return diag_error(d, place(in, t.begin), in->weights ? E_W_DUP : E_DUP_KEY,
@@ -231,8 +234,6 @@ static bool report(diag *d, const json_text *in, const json_error_t *e) {
   case json_error_numeric_overflow:
     return diag_error(d, place(in, t.begin), in->weights ? E_W_JSON : E_JSON,
                       "the number %.*s is out of range", shown, text);
-  case json_error_out_of_memory:
-    return diag_error(d, place(in, t.begin), E_MEMORY, "out of memory");
   default:
     return diag_error(d, place(in, t.begin), in->weights ? E_W_JSON : E_JSON,
                       "'%.*s' is not expected here", shown, text);
@@ -246,9 +247,10 @@ json_t *json_parse(diag *d, const json_text *in) {
   }
   if (!scan(d, in)) return NULL;
   json_error_t e;
+  errno = 0;
   json_t *root = json_loadb(in->text, in->size, JSON_REJECT_DUPLICATES, &e);
   if (!root) {
-    report(d, in, &e);
+    report(d, in, &e, errno == ENOMEM);
   } else if (!json_is_object(root)) {
     json_decref(root);
     root = NULL;

@@ -1,4 +1,6 @@
 /* JSON of configuration and index files: limits at the border, places, messages. */
+#include <errno.h>
+
 #include "tests/unit/scratch.h"
 
 #include "frontend/json.h"
@@ -185,6 +187,38 @@ START_TEST(reads_files) {
 }
 END_TEST
 
+static size_t allocations_left;
+
+static void *allocate(size_t size) {
+  if (allocations_left && allocations_left--) return malloc(size);
+  errno = ENOMEM;
+  return NULL;
+}
+
+/* However early memory ends, that is what is said, and nothing of the text. */
+START_TEST(out_of_memory) {
+  const char *text = "{\"a\": {\"b\": [1, 2.5, \"c\", true]}, \"d\": \"efgh\"}";
+  json_t *root = NULL;
+  size_t refusals = 0;
+  json_set_alloc_funcs(allocate, free);
+  for (size_t n = 0; !root; n++) {
+    allocations_left = n;
+    root = parse(text, strlen(text));
+    if (root) break;
+    refusals++;
+    const diag_message *m = diag_first(d);
+    ck_assert_ptr_nonnull(m);
+    ck_assert_ptr_null(m->next);
+    ck_assert_str_eq(m->text, "out of memory");
+    ck_assert_int_eq(diag_exit_code(d), 3);
+    d = diag_new(mem);
+  }
+  ck_assert_uint_gt(refusals, 10);
+  json_decref(root);
+  json_set_alloc_funcs(malloc, free);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("json");
   TCase *t = tcase_create("json");
@@ -200,6 +234,7 @@ int main(void) {
   tcase_add_test(t, limit_of_cost);
   tcase_add_test(t, places_of_keys);
   tcase_add_test(t, reads_files);
+  tcase_add_test(t, out_of_memory);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);
