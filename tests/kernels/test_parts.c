@@ -56,42 +56,49 @@ START_TEST(optimized_random_parts_agree_with_the_interpreter) {
 }
 END_TEST
 
-static ir_part part_of_rows(lab *l, uint32_t lo, uint32_t hi, uint32_t k, pattern p,
-                            enum ir_kernel kernel) {
-  ir_part part = {.row_ranges = 1, .col_hi = k, .pattern = p, .kernel = kernel, .fill = 1};
+/* What two layers of one shape have in common, and which of them is compiled first. */
+typedef struct twins {
+  enum ir_kernel kernel; /* of the part whose rows differ; */
+  bool last, residual;   /* it is the last part; a residual, or else an activation */
+  bool half_first;
+} twins;
+
+enum { TWINS = 16, SIDE = 64 };
+
+static ir_part part_of_rows(lab *l, enum ir_kernel kernel, uint32_t rows) {
+  static const char *const patterns[KERNEL_COUNT] = {
+      [K_dense] = "dense", [K_block] = "4x1", [K_gather] = "unstructured"};
+  ir_part part = {.row_ranges = 1, .col_hi = SIDE, .kernel = kernel, .fill = 1, .c = 1};
+  ck_assert(pattern_parse(patterns[kernel], &part.pattern));
   part.rows = arena_new_one(l->a, ir_range);
-  *part.rows = (ir_range){lo, hi};
+  *part.rows = (ir_range){0, rows};
   part.r = kernel == K_block ? 4 : 1;
-  part.c = 1;
-  part.k_block = 64;
+  part.k_block = SIDE;
   return part;
 }
 
-/* Blocks, then single elements in rows from `lo` on: the last part adds the residual only when it
- * sees every row. */
-static void blocks_then_rows(lab *l, uint32_t i, uint32_t lo) {
-  const lab_linear *s = &l->linear[i];
-  pattern four = {.kind = PATTERN_BLOCK, .rows = 4, .cols = 1}, single = {0};
-  single.kind = PATTERN_UNSTRUCTURED;
-  ir_part *p = arena_array(l->a, ir_part, 2);
-  p[0] = part_of_rows(l, 0, s->m / 4 * 4, s->k, four, K_block);
-  p[1] = part_of_rows(l, lo, s->m, s->k, single, K_gather);
-  lab_value(l, i)->parts = p;
-  lab_value(l, i)->part_count = 2;
+/* A linear with a part of the first `rows` rows, and a dense part of what it leaves. */
+static void add_twin(lab *l, const twins *t, uint32_t rows) {
+  pattern any = {.kind = PATTERN_DENSE};
+  lab_linear s = {.m = SIDE, .k = SIDE, .bias = true, .residual = t->residual, .weight = "half"};
+  if (!s.residual) s.act = ACT_GELU;
+  s.w = lab_weight(l, SIDE, SIDE, FILL_HALF, any);
+  ir_value *v = lab_value(l, lab_add(l, s));
+  v->parts = arena_array(l->a, ir_part, 2);
+  v->parts[t->last] = part_of_rows(l, t->kernel, rows);
+  v->parts[!t->last] = part_of_rows(l, K_dense, SIDE);
+  v->part_count = 2;
 }
 
 START_TEST(layers_share_code_only_when_their_parts_cover_the_same_rows) {
-  enum { M = 66, K = 64 };
-  lab *l = lab_new(_i ? "last rows first" : "all rows first", 1, false);
-  pattern four = {.kind = PATTERN_BLOCK, .rows = 4, .cols = 1};
-  for (uint32_t i = 0; i < 2; i++) {
-    lab_linear s = {.m = M, .k = K, .bias = true, .residual = true, .weight = "half"};
-    s.w = lab_weight(l, M, K, FILL_HALF, four);
-    lab_add(l, s);
-  }
-  blocks_then_rows(l, (uint32_t)_i, 0);
-  blocks_then_rows(l, 1 - (uint32_t)_i, M / 4 * 4);
-  lab_passes(l, "schedule,plan", SPARSE_OFF, four);
+  twins t = {_i & 1 ? K_block : K_gather, _i & 2, _i & 4, _i & 8};
+  char text[32];
+  snprintf(text, sizeof text, "twins %d", _i);
+  lab *l = lab_new(text, (uint64_t)_i, false);
+  add_twin(l, &t, t.half_first ? SIDE / 2 : SIDE);
+  add_twin(l, &t, t.half_first ? SIDE : SIDE / 2);
+  pattern none = {.kind = PATTERN_DENSE};
+  lab_passes(l, "schedule,plan", SPARSE_OFF, none);
   lab_check(l);
   lab_free(l);
 }
@@ -107,7 +114,7 @@ int main(int argc, char **argv) {
   tcase_add_loop_test(t, random_parts_agree_with_the_interpreter, first, first + count);
   tcase_add_loop_test(t, optimized_random_parts_agree_with_the_interpreter, first,
                       first + optimized);
-  tcase_add_loop_test(t, layers_share_code_only_when_their_parts_cover_the_same_rows, 0, 2);
+  tcase_add_loop_test(t, layers_share_code_only_when_their_parts_cover_the_same_rows, 0, TWINS);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);
