@@ -5,6 +5,7 @@
  * All work is done on a thread whose stack does not depend on the user's limit, because LLVM needs
  * more than the smallest ones. The first thread takes no signals, so that the second decides alone
  * when they arrive. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -47,6 +48,24 @@ static void memory_full(void *context, size_t wanted) {
           "allows; try --max-mem=SIZE [E_MEMORY]\n",
           wanted, flag_number(dr, F_MAX_MEM, DEFAULT_MAX_MEM));
   _exit(EXIT_SYSTEM);
+}
+
+/* LLVM is C++: without memory its operator new would throw, and nothing here can catch that. It
+ * calls this instead; no output is being written at that time. */
+static void cxx_memory_full(void) {
+  static const char text[] = "spcc: error: out of memory: the system has no more [E_MEMORY]\n";
+  ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+  (void)ignored;
+  _exit(EXIT_SYSTEM);
+}
+
+/* std::set_new_handler, by its name in the Itanium C++ ABI. */
+static void catch_cxx_memory(void) {
+  typedef void handler(void);
+  handler *(*set_new_handler)(handler *);
+  void *at = dlsym(RTLD_DEFAULT, "_ZSt15set_new_handlerPFvvE");
+  memcpy(&set_new_handler, &at, sizeof at);
+  if (set_new_handler) set_new_handler(cxx_memory_full);
 }
 
 /* True when the line of `m` has been printed: a model that a command reads several times is warned
@@ -123,6 +142,7 @@ static bool run_thread(process *p) {
 
 int main(int argc, char **argv) {
   if (!open_standard_streams()) return EXIT_SYSTEM;
+  catch_cxx_memory();
   signal(SIGXFSZ, SIG_IGN); /* over a limit on file size, write() shall say so instead */
   process p = {.argc = argc, .argv = argv, .code = EXIT_SYSTEM};
   if (run_thread(&p)) return p.code;

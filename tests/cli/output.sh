@@ -98,4 +98,21 @@ cmp -s out.o in.first.o || fail 'a small stack gives another object'
 expect 3 "spcc: error: out of memory: $(
   "$SPCC" in.yaml --max-mem=1K 2>&1 | grep -o '[0-9]* bytes more'
 ) are needed than the system or --max-mem=1024 allows; try --max-mem=SIZE [E_MEMORY]" "$SPCC" in.yaml --max-mem=1K
+# The system's own limit: whatever runs out of memory, jansson, LLVM or we, says so. (127: the loader;
+# 134: LLVM while it is loaded. Sanitizers need address space of their own.)
+if ! grep -q __asan_init "$SPCC"; then
+  v=160000
+  while [ $v -le 320000 ]; do
+    sh -c "ulimit -v $v && exec \"\$SPCC\" in.yaml -o out.o" >.out 2>.err
+    code=$?
+    case $code in
+      0 | 127) ;;
+      3) grep -q 'memory.* \[E_MEMORY\]$' .err || fail "ulimit -v $v: $(cat .err)" ;;
+      134) grep -q '^LLVM ERROR: out of memory' .err || fail "ulimit -v $v: $(cat .err)" ;;
+      *) fail "ulimit -v $v: exit code $code: $(cat .err)" ;;
+    esac
+    v=$((v + 12000))
+  done
+  files out.h out.o
+fi
 finish
