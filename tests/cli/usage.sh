@@ -23,6 +23,7 @@ expect 2 "spcc: error: 'bnech' is neither a command nor a file; did you mean 'be
 expect 2 "spcc: error: 'verfy' is neither a command nor a file; did you mean 'verify'? $help" "$SPCC" verfy in.yaml
 expect 2 "spcc: error: --passes needs --emit=ir $help" "$SPCC" in.yaml --passes=fold
 expect 2 "spcc: error: --dump-after: there is no pass 'fodl'; did you mean 'fold'? $help" "$SPCC" in.yaml --dump-after=fodl
+expect 2 "spcc: error: -o x.so: add --emit=shared for a shared object, or end the name in .o $help" "$SPCC" in.yaml -o x.so
 expect 2 "spcc: error: --emit=obj does not go to standard output $help" "$SPCC" in.yaml -o -
 expect 2 "spcc: error: no model is given; usage: spcc bench model.yaml|model.so (see spcc bench --help)" "$SPCC" bench
 expect 2 "spcc: error: there is no engine 'tocrh'; did you mean 'torch'? (see spcc bench --help)" "$SPCC" bench in.yaml --engine=tocrh
