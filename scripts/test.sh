@@ -14,12 +14,12 @@ start=$(date +%s)
 
 # stage NAME COMMAND...: announces and runs; a failure ends the script.
 stage() {
-  name=$1
+  stage_name=$1
   shift
   now=$(($(date +%s) - start))
-  printf '\n== %d:%02d %s\n' $((now / 60)) $((now % 60)) "$name"
+  printf '\n== %d:%02d %s\n' $((now / 60)) $((now % 60)) "$stage_name"
   if ! "$@"; then
-    printf '\n== FAILED: %s\n' "$name"
+    printf '\n== FAILED: %s\n' "$stage_name"
     exit 1
   fi
 }
@@ -51,9 +51,9 @@ tests() {
 fuzz_one() {
   name=$(basename "$1")
   words=tests/fuzz/${name#fuzz_}.dict
-  [ -f "$words" ] || words=/dev/null
+  [ -f "$words" ] || words=
   found=$(mktemp -d)
-  if "$1" -dict="$words" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+  if "$1" ${words:+-dict="$words"} -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$builds/crash-$name-" "$found" "tests/fuzz/corpus/${name#fuzz_}" \
     >"$builds/$name.log" 2>&1; then
     printf '%s: %s\n' "$name" "$(grep -E '^stat::number_of_executed_units' "$builds/$name.log")"
