@@ -53,7 +53,8 @@ fuzz_one() {
   words=tests/fuzz/${name#fuzz_}.dict
   [ -f "$words" ] || words=
   found=$(mktemp -d)
-  if "$1" ${words:+-dict="$words"} -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+  if "$1" ${words:+-dict="$words"} -max_total_time="$fuzz_seconds" -timeout=10 \
+    -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$builds/crash-$name-" "$found" "tests/fuzz/corpus/${name#fuzz_}" \
     >"$builds/$name.log" 2>&1; then
     printf '%s: %s\n' "$name" "$(grep -E '^stat::number_of_executed_units' "$builds/$name.log")"
