@@ -36,13 +36,6 @@ V caller_row(cg *c, V frame, bool per_batch, V token) {
   return b_load32(b, b_at(b, b_loadp(b, frame, F_SRC), at), 0);
 }
 
-static uint32_t input_index(const ir_graph *g, const ir_value *input) {
-  uint32_t n = 0;
-  for (uint32_t i = 0; i < g->count && &g->values[i] != input; i++)
-    n += g->values[i].kind == IR_INPUT;
-  return n;
-}
-
 /* ---- rows to tiles: a row of the result is the sum of some rows in memory ---- */
 
 /* Row picked by `ids` for packed token `token`. */
@@ -51,8 +44,9 @@ static V picked_row(cg *c, V frame, const ir_value *ids, V token) {
   V at = b_muli(b, token, 4);
   if (ids->op == OP_positions) return b_load32(b, b_at(b, b_loadp(b, frame, F_POS), at), 0);
   const ir_value *input = ir_in(c->g, ids, 0);
+  uint64_t pointer = (uint64_t)ir_input_index(c->g, ids->in[0]) * 8;
   V src = b_loadp(b, frame, F_SRC);
-  V data = b_loadp(b, b_loadp(b, frame, F_IN), (uint64_t)input_index(c->g, input) * 8);
+  V data = b_loadp(b, b_loadp(b, frame, F_IN), pointer);
   V row = b_load32(b, b_at(b, src, at), 0);
   if (!input->optional) return b_load32(b, b_at(b, data, b_muli(b, row, 4)), 0);
   V absent = b_is_null(b, data);
@@ -152,7 +146,7 @@ bool emit_rows_sum(cg *c, const ir_value *v) {
 rows_sum rows_from_caller(cg *c, V frame, const ir_value *v) {
   rows_sum r = {
       .count = 1, .channels = cg_channels(v), .per_batch = cg_per_batch(v), .from_caller = true};
-  uint32_t input = input_index(c->g, ir_in(c->g, v, 0));
+  uint32_t input = ir_input_index(c->g, v->in[0]);
   r.s[0].base = b_loadp(&c->b, b_loadp(&c->b, frame, F_IN), (uint64_t)input * 8);
   return r;
 }

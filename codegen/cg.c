@@ -62,14 +62,19 @@ void cg_phase_begin(cg *c, phase *p) {
 
 /* ---- addresses ---- */
 
+ir_bytes cg_slots_before(const cg *c, uint32_t slot) {
+  ir_bytes sum = {0, 0, 0};
+  for (uint32_t i = 0; i < slot; i++) {
+    sum.per_n_tile += c->g->slots[i].per_n_tile;
+    sum.per_b_tile += c->g->slots[i].per_b_tile;
+    sum.constant += c->g->slots[i].constant;
+  }
+  return sum;
+}
+
 V cg_slot(cg *c, V frame, const ir_value *v) {
   bld *b = &c->b;
-  ir_bytes at = {0, 0, 0};
-  for (uint32_t i = 0; i < v->slot; i++) {
-    at.per_n_tile += c->g->slots[i].per_n_tile;
-    at.per_b_tile += c->g->slots[i].per_b_tile;
-    at.constant += c->g->slots[i].constant;
-  }
+  ir_bytes at = cg_slots_before(c, v->slot);
   V offset = k64(b, at.constant);
   if (at.per_n_tile) offset = b_add(b, offset, b_muli(b, b_load64(b, frame, F_NT), at.per_n_tile));
   if (at.per_b_tile) offset = b_add(b, offset, b_muli(b, b_load64(b, frame, F_BT), at.per_b_tile));

@@ -120,6 +120,13 @@ phase *cg_phase(cg *c, const char *name, enum items items, bool per_batch, uint3
 void cg_phase_begin(cg *c, phase *p);
 
 /* ---- emitting from inside a phase ---- */
+/* Bytes of the slots before `slot`; of all, for slot_count. */
+ir_bytes cg_slots_before(const cg *c, uint32_t slot);
+/* Tiles that hold `rows` tokens or sequences. */
+V cg_tiles(cg *c, V rows);
+/* Positions of the longest sequence in the scratch: whole tiles, and one more, for a sequence may
+ * begin inside a tile. */
+V cg_padded_positions(cg *c, V sequence);
 /* First byte of the slot of value `v`; `frame` is the function's frame pointer. */
 V cg_slot(cg *c, V frame, const ir_value *v);
 /* The packed weights at a constant offset. */

@@ -68,6 +68,14 @@ ir_bytes frame_arrays(void) {
   return (ir_bytes){.per_n_tile = 3 * TILE_BYTES, .per_b_tile = 3 * TILE_BYTES, .constant = 3 * 64};
 }
 
+V cg_tiles(cg *c, V rows) {
+  return b_shr(&c->b, b_addi(&c->b, rows, TILE - 1), 6);
+}
+
+V cg_padded_positions(cg *c, V sequence) {
+  return b_muli(&c->b, b_addi(&c->b, cg_tiles(c, sequence), 1), TILE);
+}
+
 V scratch_bytes(cg *c, V positions) {
   bld *b = &c->b;
   V total = b_muli(b, positions, c->scratch_per_position);
@@ -80,21 +88,14 @@ V emit_workspace_bytes(cg *c) {
   bld *b = &c->b;
   LLVMTypeRef t[] = {b->i64, b->i64, b->i64};
   V fn = b_function(b, arena_printf(c->a, "%s.workspace", c->g->name), b->i64, t, 3);
-  ir_bytes sum = frame_arrays();
-  for (uint32_t i = 0; i < c->g->slot_count; i++) {
-    sum.per_n_tile += c->g->slots[i].per_n_tile;
-    sum.per_b_tile += c->g->slots[i].per_b_tile;
-    sum.constant += c->g->slots[i].constant;
-  }
+  ir_bytes arrays = frame_arrays(), slots = cg_slots_before(c, c->g->slot_count);
   V batch = b_arg(b, 0), sequence = b_arg(b, 1);
   V threads = b_min(b, b_max(b, b_arg(b, 2), k64(b, 1)), k64(b, MAX_THREADS));
-  V n_tiles = b_shr(b, b_addi(b, b_mul(b, batch, sequence), TILE - 1), 6);
-  V b_tiles = b_shr(b, b_addi(b, batch, TILE - 1), 6);
-  V positions = b_muli(b, b_addi(b, b_shr(b, b_addi(b, sequence, TILE - 1), 6), 1), TILE);
-  V scratch = b_mul(b, threads, scratch_bytes(c, positions));
-  V total = b_muli(b, n_tiles, sum.per_n_tile);
-  total = b_add(b, total, b_muli(b, b_tiles, sum.per_b_tile));
-  b_return(b, b_add(b, b_addi(b, total, sum.constant), scratch));
+  V n_tiles = cg_tiles(c, b_mul(b, batch, sequence)), b_tiles = cg_tiles(c, batch);
+  V scratch = b_mul(b, threads, scratch_bytes(c, cg_padded_positions(c, sequence)));
+  V total = b_muli(b, n_tiles, arrays.per_n_tile + slots.per_n_tile);
+  total = b_add(b, total, b_muli(b, b_tiles, arrays.per_b_tile + slots.per_b_tile));
+  b_return(b, b_add(b, b_addi(b, total, arrays.constant + slots.constant), scratch));
   return fn;
 }
 

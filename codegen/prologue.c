@@ -13,24 +13,6 @@ typedef struct prologue {
 
 #define CALL(field) offsetof(spcc_call, field)
 
-static const ir_value *find_mask(const ir_graph *g, uint32_t *index) {
-  for (uint32_t i = 0; i < g->count; i++) {
-    const ir_value *v = &g->values[i];
-    if (v->kind != IR_OP) continue;
-    static const signed char mask_operand[OP_COUNT] = {
-        [OP_pack] = 1, [OP_unpack] = 1, [OP_softmax] = 1, [OP_attention] = 3, [OP_first] = 1};
-    uint32_t at = v->op == OP_positions ? 0 : (uint32_t)mask_operand[v->op];
-    if (v->op != OP_positions && at == 0) continue;
-    const ir_value *m = ir_in(g, v, at);
-    if (!m) continue;
-    *index = 0;
-    for (uint32_t j = 0; &g->values[j] != m; j++)
-      *index += g->values[j].kind == IR_INPUT;
-    return m;
-  }
-  return NULL;
-}
-
 static V element32(bld *b, V array, V i) {
   return b_at(b, array, b_muli(b, i, 4));
 }
@@ -43,8 +25,7 @@ static void store32(bld *b, V value, V array, V i) {
 static void lay_out(prologue *p) {
   bld *b = p->b;
   V batch = b_load32(b, p->call, CALL(batch)), sequence = b_load32(b, p->call, CALL(sequence));
-  V n_tiles = b_shr(b, b_addi(b, b_mul(b, batch, sequence), TILE - 1), 6);
-  V b_tiles = b_shr(b, b_addi(b, batch, TILE - 1), 6);
+  V n_tiles = cg_tiles(p->c, b_mul(b, batch, sequence)), b_tiles = cg_tiles(p->c, batch);
   V token_bytes = b_muli(b, n_tiles, TILE_BYTES);
   V batch_bytes = b_affine(b, b_tiles, TILE_BYTES, 64);
   V at = b_loadp(b, p->call, CALL(workspace));
@@ -59,26 +40,22 @@ static void lay_out(prologue *p) {
   b_store(b, at, b_ati(b, p->frame, F_WORK), 8);
   b_store(b, batch, b_ati(b, p->frame, F_BATCH), 8);
   b_store(b, b_tiles, b_ati(b, p->frame, F_BT), 8);
-  ir_bytes slots = {0, 0, 0};
-  for (uint32_t i = 0; i < p->c->g->slot_count; i++) {
-    slots.per_n_tile += p->c->g->slots[i].per_n_tile;
-    slots.per_b_tile += p->c->g->slots[i].per_b_tile;
-    slots.constant += p->c->g->slots[i].constant;
-  }
+  ir_bytes slots = cg_slots_before(p->c, p->c->g->slot_count);
   at = b_at(b, at, b_affine(b, n_tiles, slots.per_n_tile, slots.constant));
   at = b_at(b, at, b_muli(b, b_tiles, slots.per_b_tile));
   b_store(b, at, b_ati(b, p->frame, F_SCRATCH), 8);
-  V positions = b_muli(b, b_addi(b, b_shr(b, b_addi(b, sequence, TILE - 1), 6), 1), TILE);
+  V positions = cg_padded_positions(p->c, sequence);
   V step = scratch_bytes(p->c, positions), row = b_muli(b, positions, 4);
   b_store(b, step, b_ati(b, p->frame, F_SCRATCH_STEP), 8);
   b_store(b, row, b_ati(b, p->frame, F_SCRATCH_ROW), 8);
 }
 
-/* Length of the sequence whose rows are [base, base + rows): up to its last unmasked token. */
-static V masked_length(prologue *p, V mask, V base, V rows) {
+/* Length of the sequence whose rows are [base, base + rows): up to its last unmasked token. A mask
+ * that is left out keeps all or none. */
+static V masked_length(prologue *p, const ir_value *input, V mask, V base, V rows) {
   bld *b = p->b;
   V length = b_local(b, b->i64, NULL);
-  b_set(b, length, rows);
+  b_set(b, length, input->absent ? rows : k64(b, 0));
   branch given = b_if(b, b_not(b, b_is_null(b, mask)));
   V last = k64(b, 0);
   loop l = b_loop(b, k64(b, 0), rows, 1, &last, 1);
@@ -113,9 +90,10 @@ static void list_tokens(prologue *p, V mask, V base, V length, V first) {
 /* Walks the sequences: rows in the caller's memory, computed tokens, query tiles. */
 static void list_sequences(prologue *p) {
   bld *b = p->b;
-  uint32_t mask_index;
-  V mask = NULL;
-  if (find_mask(p->c->g, &mask_index)) mask = b_loadp(b, p->in, (uint64_t)mask_index * 8);
+  const ir_graph *g = p->c->g;
+  ir_id mask_id = ir_mask(g);
+  bool masked = mask_id != IR_NONE;
+  V mask = masked ? b_loadp(b, p->in, (uint64_t)ir_input_index(g, mask_id) * 8) : NULL;
   V lengths = b_loadp(b, p->call, CALL(lengths)), ragged = b_not(b, b_is_null(b, lengths));
   V batch = b_load32(b, p->call, CALL(batch)), sequence = b_load32(b, p->call, CALL(sequence));
   V carry[] = {k64(b, 0), k64(b, 0), k64(b, 0)}; /* caller's rows, tokens, query tiles so far */
@@ -126,7 +104,7 @@ static void list_sequences(prologue *p) {
   V from = b_select(b, ragged, lengths, p->start), index = b_select(b, ragged, s.i, k64(b, 0));
   V given = b_load32(b, element32(b, from, index), 0);
   V rows = b_select(b, ragged, given, sequence);
-  V length = mask ? masked_length(p, mask, carry[0], rows) : rows;
+  V length = masked ? masked_length(p, ir_at(g, mask_id), mask, carry[0], rows) : rows;
   list_tokens(p, mask, carry[0], length, carry[1]);
   V end = b_add(b, carry[1], length), last = b_sub(b, end, k64(b, 1));
   V first_tile = b_shr(b, carry[1], 6);
@@ -139,7 +117,7 @@ static void list_sequences(prologue *p) {
   store32(b, carry[1], p->start, batch);
   store32(b, carry[2], p->items, batch);
   b_store(b, carry[1], b_ati(b, p->frame, F_N), 8);
-  V tiles_used = b_shr(b, b_addi(b, carry[1], TILE - 1), 6);
+  V tiles_used = cg_tiles(p->c, carry[1]);
   b_store(b, tiles_used, b_ati(b, p->frame, F_NT), 8);
 }
 
@@ -159,11 +137,7 @@ static void check_ids(prologue *p, uint32_t index, uint64_t rows) {
 /* Checks the ids operand of a gather or embed against its table. */
 static void check_table(prologue *p, const ir_value *ids, const ir_value *table) {
   if (!ids || !table || !ir_is_op(ids, OP_pack)) return;
-  const ir_value *input = ir_in(p->c->g, ids, 0);
-  uint32_t index = 0;
-  for (uint32_t i = 0; &p->c->g->values[i] != input; i++)
-    index += p->c->g->values[i].kind == IR_INPUT;
-  check_ids(p, index, (uint64_t)table->type.dim[0]);
+  check_ids(p, ir_input_index(p->c->g, ids->in[0]), (uint64_t)table->type.dim[0]);
 }
 
 V emit_prologue(cg *c) {

@@ -58,15 +58,6 @@ static bool ends_layer(const ir_value *v) {
   }
 }
 
-/* The mask of the graph; IR_NONE: it has none. */
-static ir_id find_mask(const ir_graph *g) {
-  for (ir_id i = 0; i < g->count; i++) {
-    const ir_value *v = ir_at(g, i);
-    if ((ir_is_op(v, OP_pack) || ir_is_op(v, OP_unpack)) && v->nin == 2) return v->in[1];
-  }
-  return IR_NONE;
-}
-
 static void add_tap(ir_graph *g, ir_id value, ir_id mask) {
   const char *name = ir_fresh_name(g, "tap", false);
   ir_id operands[2] = {value, mask};
@@ -77,7 +68,7 @@ static void add_tap(ir_graph *g, ir_id value, ir_id mask) {
 
 static void add_taps(ir_graph *g) {
   pipeline_forget(g); /* a plan, of a graph read from IR text, has no room for them */
-  ir_id mask = find_mask(g), values = g->count;
+  ir_id mask = ir_mask(g), values = g->count;
   for (ir_id i = 0; i < values; i++)
     if (ends_layer(ir_at(g, i))) add_tap(g, i, mask);
 }

@@ -185,3 +185,19 @@ void ir_cleanup(ir_graph *g) {
       if (g->values[i].kind == kind && (live[i] || kind == IR_INPUT)) place(&o, i);
   renumber(g, &o);
 }
+
+ir_id ir_mask(const ir_graph *g) {
+  for (ir_id id = 0; id < g->count; id++) {
+    const ir_value *v = &g->values[id];
+    for (uint32_t i = 0; v->kind == IR_OP && i < v->nin; i++)
+      if (v->in[i] != IR_NONE && ir_operand(v->op, i).mask) return v->in[i];
+  }
+  return IR_NONE;
+}
+
+uint32_t ir_input_index(const ir_graph *g, ir_id input) {
+  uint32_t n = 0;
+  for (ir_id i = 0; i < input; i++)
+    n += g->values[i].kind == IR_INPUT;
+  return n;
+}

@@ -223,6 +223,11 @@ static inline bool ir_is_op(const ir_value *v, enum ir_op op) {
   return v && v->kind == IR_OP && v->op == op;
 }
 
+/* The mask that the ops of the graph share; IR_NONE: none has one. */
+ir_id ir_mask(const ir_graph *g);
+/* The place of `input` among the graph's inputs: its index in a call. */
+uint32_t ir_input_index(const ir_graph *g, ir_id input);
+
 /* ---- changing ---- */
 /* Lets every use of `from`, outputs included, use `to`. */
 void ir_replace_uses(ir_graph *g, ir_id from, ir_id to);

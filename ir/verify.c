@@ -197,19 +197,35 @@ static bool check_operands(verifier *f, ir_id id) {
 
 /* ---- ops ---- */
 
-/* Positions are at most max_sequence - 1: the table needs that many rows. */
-static bool check_table(const ir_check *c, const ir_value *v, const ir_value *table) {
+/* Positions are at most max_sequence - 1: a table that they pick from needs that many rows. */
+static bool check_position_table(const ir_check *c, const ir_value *v, const ir_value *table) {
   if (!table || table->type.dim[0] >= c->g->max_sequence) return true;
   return ir_fail(c, v, E_SHAPE,
                  "the position table has %" PRId64 " rows, but max_sequence is %" PRId64,
                  table->type.dim[0], c->g->max_sequence);
 }
 
+/* Ids that a call brings are checked then; those of an input that it leaves out are known now. */
+static bool check_table(const ir_check *c, const ir_value *v, const ir_value *ids,
+                        const ir_value *table) {
+  if (ir_is_op(ids, OP_positions)) return check_position_table(c, v, table);
+  if (!ids || !table || !ir_is_op(ids, OP_pack)) return true;
+  const ir_value *input = ir_in(c->g, ids, 0);
+  int64_t rows = table->type.dim[0];
+  if (!input->optional || (input->absent >= 0 && input->absent < rows)) return true;
+  return ir_fail(c, v, E_SHAPE,
+                 "input '%s' is %" PRId32 " where a call leaves it out, but the table has %" PRId64
+                 " rows",
+                 input->name, input->absent, rows);
+}
+
 static bool check_tables(const ir_check *c, const ir_value *v) {
-  if (v->op == OP_embed) return check_table(c, v, ir_in(c->g, v, 3));
-  if (v->op == OP_gather && ir_is_op(ir_in(c->g, v, 1), OP_positions))
-    return check_table(c, v, ir_in(c->g, v, 0));
-  return true;
+  const ir_value *in[5];
+  for (uint32_t i = 0; i < 5; i++)
+    in[i] = ir_in(c->g, v, i);
+  if (v->op == OP_gather) return check_table(c, v, in[1], in[0]);
+  return v->op != OP_embed || (check_table(c, v, in[0], in[2]) && check_table(c, v, in[1], in[4]) &&
+                               check_position_table(c, v, in[3]));
 }
 
 static bool check_op(verifier *f, ir_id id) {

@@ -69,6 +69,24 @@ done
 cmp -s debug.text plain.text || fail '-g changes the code'
 rm debug.* plain.*
 
+# A mask that is left out holds what it says: here that no token counts.
+cat >in.masked.yaml <<'END'
+spcc: 1
+inputs: [{name: x, type: "f32[B,S,8]"}, {name: m, type: "i32[B,S]", mask: true, optional: true, absent: 0}]
+graph: [{name: y, op: relu, in: x}]
+outputs: [y]
+END
+npy in.m.npy '<i4' '(1, 1)' '\1\0\0\0'
+for pipeline in optimized generic; do
+  succeed "$SPCC" in.masked.yaml --pipeline=$pipeline --emit=shared -o masked.so
+  succeed "$SPCC" run masked.so -i x=in.x.npy -o y=y.npy
+  [ "$(tail -c 32 y.npy | od -An -v -t x1 | tr -d ' 0\n')" = '' ] || fail "$pipeline: an absent mask of 0"
+  succeed "$SPCC" run masked.so -i x=in.x.npy -i m=in.m.npy -o y=y.npy
+  tail -c 32 in.x.npy >in.tail
+  tail -c 32 y.npy | cmp -s - in.tail || fail "$pipeline: a mask of 1"
+done
+rm masked.* y.npy
+
 # A command that reads the model several times warns once.
 sed 's/, bias: b//' in.yaml >in.unused.yaml
 for command in "verify in.unused.yaml" "bench in.unused.yaml -t 0.01 -l 1"; do

@@ -179,6 +179,33 @@ START_TEST(position_tables_are_long_enough) {
 }
 END_TEST
 
+/* Ids that no call brings, from positions or from an input that is left out, are known before. */
+START_TEST(tables_have_the_rows_of_known_ids) {
+  static const char *const text =
+      "spcc-ir 1\nmodel m max_batch=2 max_sequence=3\ninput %%i : i32[B,S] optional=%d\n"
+      "const @t : f32[3,1] = 0x0p+0, 0x0p+0, 0x0p+0\nconst @u : f32[2,1] = 0x0p+0, 0x0p+0\n"
+      "%%ids = pack %%i : i32[N]\n%%g = gather @t, %%ids : f32[N,1]\n"
+      "%%e = embed %%ids, %%ids, @t, _, @t : f32[N,1]\n"
+      "%%p = positions : i32[N]\n%%f = embed %%p, _, %s : f32[N,1]\n"
+      "%%o = unpack %%e : f32[B,S,1]\noutput o = %%o\nend\n";
+  ck_assert(ir_verify(parse(arena_printf(mem, text, 0, "@t")), d, NULL));
+  ck_assert(ir_verify(parse(arena_printf(mem, text, 2, "@t")), d, NULL));
+  ck_assert(!ir_verify(parse(arena_printf(mem, text, -1, "@t")), d, NULL));
+  expect_messages(
+      "t.ir:7:1: error: gather 'g': input 'i' is -1 where a call leaves it out, but the "
+      "table has 3 rows [E_SHAPE]\n"
+      "t.ir:8:1: error: embed 'e': input 'i' is -1 where a call leaves it out, but the "
+      "table has 3 rows [E_SHAPE]");
+  ck_assert(!ir_verify(parse(arena_printf(mem, text, 3, "@u")), d, NULL));
+  expect_messages("t.ir:7:1: error: gather 'g': input 'i' is 3 where a call leaves it out, but the "
+                  "table has 3 rows [E_SHAPE]\n"
+                  "t.ir:8:1: error: embed 'e': input 'i' is 3 where a call leaves it out, but the "
+                  "table has 3 rows [E_SHAPE]\n"
+                  "t.ir:10:1: error: embed 'f': the position table has 2 rows, but max_sequence is "
+                  "3 [E_SHAPE]");
+}
+END_TEST
+
 /* ---- graphs that only code can make ---- */
 
 /* Values of CHAIN. */
@@ -446,6 +473,7 @@ int main(void) {
   tcase_add_loop_test(c, graphs_are_judged, 0, sizeof cases / sizeof *cases);
   tcase_add_test(c, big_products_are_refused);
   tcase_add_test(c, position_tables_are_long_enough);
+  tcase_add_test(c, tables_have_the_rows_of_known_ids);
   tcase_add_loop_test(c, changed_graphs_are_refused, 0, sizeof changes / sizeof *changes);
   tcase_add_test(c, long_names_are_refused);
   tcase_add_test(c, graphs_end_at_65536_values);
