@@ -8,7 +8,8 @@
  *
  * Dead channels are cleared in both weights, and removed where that keeps the pattern of the
  * rest: in whole heads, and in whole blocks of outputs or inputs, so that 4x1 blocks stay
- * aligned. */
+ * aligned. In a block that stays they are left as they are: a block with holes costs as much, and
+ * would no longer look like one. */
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 
@@ -155,17 +156,22 @@ static void pattern_unit(const ir_graph *g, ir_id linear, size_t *rows, size_t *
   if (r.best.kind == PATTERN_NM) *cols = r.best.m;
 }
 
-/* How many channels can only be removed together; 0: none can. Units are powers of two. */
-static size_t removal_unit(const ir_graph *g, const bridge *b, size_t m) {
+/* How many channels the blocks of the weights hold together; units are powers of two. */
+static size_t block_unit(const ir_graph *g, const bridge *b) {
   const ir_id makers[] = {b->first, b->q, b->k};
-  size_t unit, other, rows, head;
+  size_t unit, other, rows;
   pattern_unit(g, b->last, &other, &unit);
   for (int i = 0; i < (b->heads ? 3 : 1); i++) {
     pattern_unit(g, makers[i], &rows, &other);
     if (rows > unit) unit = rows;
   }
+  return unit;
+}
+
+/* How many channels can only be removed together; 0: none can. */
+static size_t removal_unit(const bridge *b, size_t m, size_t unit) {
   if (!b->heads) return unit;
-  head = m / b->heads;
+  size_t head = m / b->heads;
   return head % unit == 0 ? head : 0;
 }
 
@@ -181,6 +187,12 @@ static void choose_kept(channels *ch, size_t unit) {
     for (size_t i = at; i < end; i++)
       ch->kept[ch->kept_count++] = i;
   }
+}
+
+/* Takes the channels that stay for alive. */
+static void spare_kept(channels *ch) {
+  for (size_t i = 0; i < ch->kept_count; i++)
+    ch->dead[ch->kept[i]] = false;
 }
 
 /* True when the rewrite would change a weight. */
@@ -329,7 +341,9 @@ static bool shrink(rewrite *r, const pass_context *c, const bridge *b) {
   channels ch = {0};
   float *bias;
   if (!find_dead(g, b, &ch)) return false;
-  choose_kept(&ch, removal_unit(g, b, ch.count));
+  size_t unit = block_unit(g, b);
+  choose_kept(&ch, removal_unit(b, ch.count, unit));
+  if (unit > 1) spare_kept(&ch);
   if (!is_news(&ch) || !move_constants(g, b, &ch, &bias)) return false;
   if (bias) revise_bias(r, b->last, bias);
   remark(g, c, b, &ch);
