@@ -73,8 +73,11 @@ typedef struct phase {
   const char *name;
   V fn[ISA_COUNT];
   enum items items;
-  bool per_batch;  /* rows are sequences (BT), not tokens (NT) */
-  uint32_t factor; /* chunks of a linear, heads of an attention */
+  bool per_batch;           /* rows are sequences (BT), not tokens (NT) */
+  uint32_t factor;          /* chunks of a linear, heads of an attention */
+  enum spcc_step_kind kind; /* 0 until the op is emitted: the op's kind */
+  const ir_value *value;    /* the op that it belongs to */
+  uint32_t layer, layers;   /* a linear's rows of cg.layers */
 } phase;
 
 typedef struct layer_row { /* of spcc_info.layers */

@@ -39,13 +39,37 @@ bool emit_layernorm_op(cg *c, const ir_value *v) {
   return true;
 }
 
+static const enum spcc_step_kind step_kinds[OP_COUNT] = {
+    [OP_pack] = SPCC_STEP_BORDER,       [OP_unpack] = SPCC_STEP_BORDER,
+    [OP_first] = SPCC_STEP_BORDER,      [OP_gather] = SPCC_STEP_EMBEDDING,
+    [OP_embed] = SPCC_STEP_EMBEDDING,   [OP_linear] = SPCC_STEP_LINEAR,
+    [OP_add] = SPCC_STEP_POINTWISE,     [OP_mul] = SPCC_STEP_POINTWISE,
+    [OP_gelu] = SPCC_STEP_POINTWISE,    [OP_relu] = SPCC_STEP_POINTWISE,
+    [OP_tanh] = SPCC_STEP_POINTWISE,    [OP_layernorm] = SPCC_STEP_LAYERNORM,
+    [OP_scores] = SPCC_STEP_ATTENTION,  [OP_softmax] = SPCC_STEP_ATTENTION,
+    [OP_context] = SPCC_STEP_ATTENTION, [OP_attention] = SPCC_STEP_ATTENTION,
+};
+
+/* Emits an op and says of its new phases whose they are. */
+static bool emit_op(cg *c, const ir_value *v) {
+  uint32_t first = c->phase_count, layer = c->layer_count;
+  if (!(c->o->generic ? emit_generic(c, v) : emitters[v->op](c, v))) return false;
+  for (uint32_t i = first; i < c->phase_count; i++) {
+    phase *p = c->phases[i];
+    p->value = v;
+    p->layer = layer;
+    p->layers = c->layer_count - layer;
+    if (!p->kind) p->kind = step_kinds[v->op];
+  }
+  return true;
+}
+
 static bool emit_ops(cg *c) {
   for (uint32_t i = 0; i < c->g->count; i++) {
     const ir_value *v = &c->g->values[i];
     if (v->kind != IR_OP) continue;
     b_debug_place(&c->b, v->loc.file, v->loc.line);
-    bool ok = c->o->generic ? emit_generic(c, v) : emitters[v->op](c, v);
-    if (!ok) return false;
+    if (!emit_op(c, v)) return false;
   }
   return true;
 }

@@ -182,7 +182,9 @@ static void norm_body(cg *c, const ir_value *v, V frame, V lo, V hi, V task) {
 
 static void generic_norm(cg *c, const ir_value *v) {
   const char *name = arena_printf(c->a, "%s.norm", v->name);
-  each_level(c, cg_phase(c, name, ITEMS_TILES, cg_per_batch(v), 1), v, norm_body);
+  phase *p = cg_phase(c, name, ITEMS_TILES, cg_per_batch(v), 1);
+  p->kind = SPCC_STEP_LAYERNORM;
+  each_level(c, p, v, norm_body);
 }
 
 /* ---- element-wise ops: channels [lo, hi) ---- */

@@ -88,6 +88,35 @@ static V steps(cg *c) {
   return array(c, t, c->phase_count);
 }
 
+/* Multiply-adds of a linear per row: of its non-zeros, or, where nothing is skipped, of all. */
+static uint64_t linear_macs(const cg *c, const phase *p) {
+  const ir_value *w = ir_in(c->g, p->value, 1);
+  uint64_t nnz = 0;
+  for (uint32_t i = 0; i < p->layers; i++)
+    nnz += c->layers[p->layer + i].nnz;
+  return p->layers ? nnz : w->tensor->count;
+}
+
+static V step_work(cg *c) {
+  bld *b = &c->b;
+  V *t = arena_array(c->a, V, c->phase_count + 1);
+  for (uint32_t i = 0; i < c->phase_count; i++) {
+    const phase *p = c->phases[i];
+    const ir_value *v = p->value;
+    bool linear = p->kind == SPCC_STEP_LINEAR, attends = p->kind == SPCC_STEP_ATTENTION;
+    V f[] = {k32(b, p->kind),
+             k32(b, cg_per_batch(v)),
+             k32(b, linear ? p->layer : 0),
+             k32(b, linear ? p->layers : 0),
+             k64(b, linear ? linear_macs(c, p) : 0),
+             k64(b, linear ? ir_in(c->g, v, 1)->tensor->count : 0),
+             k64(b, attends ? 2 * (uint64_t)cg_channels(v) : 0)};
+    t[i] = record_of(c, f, sizeof f / sizeof *f);
+  }
+  if (c->phase_count == 0) return LLVMConstNull(b->ptr);
+  return constant(c, LLVMConstArray2(LLVMTypeOf(t[0]), t, c->phase_count));
+}
+
 static V levels(cg *c) {
   V t[ISA_COUNT];
   for (uint32_t i = 0; i < c->o->level_count; i++)
@@ -99,7 +128,7 @@ V emit_info(cg *c) {
   bld *b = &c->b;
   uint32_t input_count;
   V in = inputs(c, &input_count);
-  V zero = k64(b, 0), reserved[] = {zero, zero, zero, zero};
+  V zero = k64(b, 0), reserved[] = {zero, zero, zero};
   V f[] = {k32(b, sizeof(spcc_info)),
            k32(b, SPCC_ABI),
            text(c, c->g->name),
@@ -120,6 +149,7 @@ V emit_info(cg *c) {
            steps(c),
            k64(b, c->parameters),
            k64(b, c->nnz),
-           LLVMConstArray2(b->i64, reserved, 4)};
+           step_work(c),
+           LLVMConstArray2(b->i64, reserved, 3)};
   return relocated(c, record_of(c, f, sizeof f / sizeof *f));
 }

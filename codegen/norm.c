@@ -88,6 +88,7 @@ void emit_layernorm(cg *c, const char *name, const ir_value *x, const ir_value *
                     const ir_value *gamma, const ir_value *beta, double eps) {
   uint64_t gamma_at = cg_constant(c, gamma), beta_at = cg_constant(c, beta);
   phase *p = cg_phase(c, name, ITEMS_QUARTERS, cg_per_batch(y), 1);
+  p->kind = SPCC_STEP_LAYERNORM;
   for (uint32_t i = 0; i < c->o->level_count; i++) {
     bld *b = &c->b;
     b_set_isa(b, &isa_table[c->o->levels[i]]);

@@ -2,16 +2,17 @@
  * the machine's speed meets all of them. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "driver/engine.h"
+#include "driver/fma_probe.h"
 #include "driver/json_line.h"
+#include "driver/stats.h"
 #include "frontend/suggest.h"
 
-enum { MAX_ENGINES = 16, MAX_CHUNK = 10000, DEFAULT_SEQUENCE = 128, ID_LIMIT = 30000 };
+enum { MAX_ENGINES = 16, MAX_CHUNK = 10000, MAX_PROBES = 10000 };
 /* How long an engine runs before it is the next one's turn. */
-static const double CHUNK_SECONDS = 0.05;
+static const double CHUNK_SECONDS = 0.05, PROBE_SECONDS = 0.002;
 /* Outputs that differ by more are reported. */
 static const double LARGEST_DIFFERENCE = 1e-3;
 
@@ -34,8 +35,9 @@ typedef struct bench {
   times times[MAX_ENGINES];
   latency latency[MAX_ENGINES];
   size_t count;
-  const ir_graph *graph; /* NULL: a shared object */
-  library lib;
+  double probes[MAX_PROBES]; /* GFLOP/s of one core, a sample before each round */
+  size_t probe_count;
+  double peak; /* their median */
 } bench;
 
 /* ---- measuring ---- */
@@ -74,6 +76,8 @@ static bool measure(bench *b) {
   double seconds = flag_number(dr, F_SECONDS, 5) * (double)b->count, start = seconds_now();
   do {
     status_line(dr, "measuring … %.0f of %.0f s", seconds_now() - start, seconds);
+    if (b->probe_count < MAX_PROBES)
+      b->probes[b->probe_count++] = fma_probe(NULL, spcc_cpu(), PROBE_SECONDS);
     for (size_t i = 0; i < b->count; i++)
       if (!run_engine(b, i, b->times[i].chunk)) return false;
   } while (seconds_now() - start < seconds);
@@ -81,27 +85,16 @@ static bool measure(bench *b) {
   return true;
 }
 
-static int compare_ms(const void *x, const void *y) {
-  double a = *(const double *)x, b = *(const double *)y;
-  return (a > b) - (a < b);
-}
-
-/* The nearest-rank percentile of sorted times. */
-static double percentile(const times *t, double share) {
-  size_t rank = (size_t)ceil(share * (double)t->count);
-  return t->ms[rank ? rank - 1 : 0];
-}
-
 static latency summarize(times *t) {
-  qsort(t->ms, t->count, sizeof *t->ms, compare_ms);
+  stats_sort(t->ms, t->count);
   double sum = 0;
   for (size_t i = 0; i < t->count; i++)
     sum += t->ms[i];
   return (latency){.min = t->ms[0],
                    .mean = sum / (double)t->count,
-                   .median = percentile(t, 0.5),
-                   .p90 = percentile(t, 0.9),
-                   .p99 = percentile(t, 0.99)};
+                   .median = stats_percentile(t->ms, t->count, 0.5),
+                   .p90 = stats_percentile(t->ms, t->count, 0.9),
+                   .p99 = stats_percentile(t->ms, t->count, 0.99)};
 }
 
 /* ---- reporting ---- */
@@ -113,14 +106,14 @@ static double items_per_second(const bench *b, size_t i) {
 static bool print_json(const bench *b, size_t i) {
   const engine *e = &b->engines[i];
   const latency *l = &b->latency[i];
-  return json_line(b->shared.dr,
-                   json_pack("{s:s, s:i, s:i, s:i, s:{s:f, s:f, s:f, s:f, s:f}, s:f, s:s, s:I}",
-                             "engine", e->name, "threads", (int)b->shared.threads, "batch",
-                             (int)b->shared.inputs.batch, "sequence",
-                             (int)b->shared.inputs.sequence, "latency_ms", "min", l->min, "mean",
-                             l->mean, "median", l->median, "p90", l->p90, "p99", l->p99,
-                             "items_per_second", items_per_second(b, i), "isa", e->isa,
-                             "object_bytes", (json_int_t)e->object_bytes));
+  return json_line(
+      b->shared.dr,
+      json_pack("{s:s, s:i, s:i, s:i, s:{s:f, s:f, s:f, s:f, s:f}, s:f, s:s, s:I, s:f}", "engine",
+                e->name, "threads", (int)b->shared.threads, "batch", (int)b->shared.inputs.batch,
+                "sequence", (int)b->shared.inputs.sequence, "latency_ms", "min", l->min, "mean",
+                l->mean, "median", l->median, "p90", l->p90, "p99", l->p99, "items_per_second",
+                items_per_second(b, i), "isa", e->isa, "object_bytes", (json_int_t)e->object_bytes,
+                "peak_gflops", b->peak));
 }
 
 /* The engine that the others are compared with: torch, or the first. */
@@ -132,8 +125,8 @@ static size_t baseline(const bench *b) {
 
 static void print_table(const bench *b) {
   size_t base = baseline(b);
-  printf("%s: batch %d, sequence %d\n", b->shared.path, b->shared.inputs.batch,
-         b->shared.inputs.sequence);
+  printf("%s: batch %d, sequence %d; FMA peak of a core %.1f GFLOP/s\n", b->shared.path,
+         b->shared.inputs.batch, b->shared.inputs.sequence, b->peak);
   printf("%-8s %7s %10s %10s %9s %10s %9s  %s\n", "engine", "threads", "median ms", "p90 ms",
          arena_printf(b->shared.dr->arena, "vs %s", b->engines[base].name), "items/s", "size MB",
          "ISA");
@@ -150,6 +143,7 @@ static bool report(bench *b) {
   bool json = flag_given(b->shared.dr, F_JSON), ok = true;
   for (size_t i = 0; i < b->count; i++)
     b->latency[i] = summarize(&b->times[i]);
+  b->peak = stats_median(b->probes, b->probe_count);
   if (!json) print_table(b);
   for (size_t i = 0; json && ok && i < b->count; i++)
     ok = print_json(b, i);
@@ -188,10 +182,10 @@ static bool compare_output(bench *b, const char *name, size_t count) {
 }
 
 static bool compare_outputs(bench *b) {
-  if (!b->graph || b->count < 2) return true;
-  for (uint32_t i = 0; i < b->graph->output_count; i++) {
-    const ir_output *out = &b->graph->outputs[i];
-    const ir_type *type = &ir_at(b->graph, out->value)->type;
+  if (!b->shared.graph || b->count < 2) return true;
+  for (uint32_t i = 0; i < b->shared.graph->output_count; i++) {
+    const ir_output *out = &b->shared.graph->outputs[i];
+    const ir_type *type = &ir_at(b->shared.graph, out->value)->type;
     size_t count = 1;
     for (uint32_t d = 0; d < type->rank; d++)
       count *= (size_t)(type->dim[d] == DIM_B   ? b->shared.inputs.batch
@@ -203,11 +197,6 @@ static bool compare_outputs(bench *b) {
 }
 
 /* ---- set-up ---- */
-
-static bool is_yaml(const char *path) {
-  size_t n = strlen(path);
-  return n < 3 || strcmp(path + n - 3, ".so") != 0;
-}
 
 static int check_engine(driver *dr, const char *name, bool yaml) {
   suggestion s = {.word = name};
@@ -224,24 +213,11 @@ static int check_engine(driver *dr, const char *name, bool yaml) {
                      s.best ? suggest_text(dr->arena, &s) : all);
 }
 
-/* Flags that have no meaning for what is measured. */
-static int check_flags(driver *dr, bool yaml) {
-  static const enum flag compiling[] = {F_OPT, F_MARCH, F_ISA, F_MAX_BATCH, F_MAX_SEQ, F_SPARSE};
-  if (yaml && flag_given(dr, F_WEIGHTS_FILE))
-    return usage_error(dr, "--weights-file belongs to a shared object; %s names its weights",
-                       dr->operands[0]);
-  for (size_t i = 0; !yaml && i < sizeof compiling / sizeof compiling[0]; i++)
-    if (flag_given(dr, compiling[i]))
-      return usage_error(dr, "%s has no effect on a shared object, which is compiled already",
-                         flag_table[compiling[i]].spelling);
-  return EXIT_OK;
-}
-
 static int check_engines(driver *dr, const char **names, size_t count) {
   if (count > MAX_ENGINES) return usage_error(dr, "at most %d engines are measured", MAX_ENGINES);
   int code = EXIT_OK;
   for (size_t i = 0; i < count && code == EXIT_OK; i++)
-    code = check_engine(dr, names[i], is_yaml(dr->operands[0]));
+    code = check_engine(dr, names[i], case_is_yaml(dr->operands[0]));
   return code;
 }
 
@@ -250,7 +226,7 @@ static bool open_engines(bench *b, const char **names, size_t count) {
   for (size_t i = 0; i < count; i++) {
     engine *e = &b->engines[b->count++];
     verbose(c->dr, "preparing %s", names[i]);
-    bool ok = !b->graph                    ? engine_open_library(c, &b->lib, e)
+    bool ok = !c->graph                    ? engine_open_library(c, e)
               : !strcmp(names[i], "torch") ? engine_open_torch(c, e)
                                            : engine_open_compiled(c, names[i], e);
     if (!ok) return false;
@@ -258,61 +234,20 @@ static bool open_engines(bench *b, const char **names, size_t count) {
   return true;
 }
 
-/* Inputs for a shared object, whose tables are of unknown sizes: ids below the largest limit, of
- * those tried, that the model accepts. */
-static bool inputs_by_trial(bench *b, int32_t batch, int32_t sequence, uint64_t seed) {
-  driver *dr = b->shared.dr;
-  session s;
-  bool ok =
-      session_open(dr, &b->lib.entry, b->lib.weights, b->lib.weights_bytes, batch, sequence, 1, &s);
-  spcc_status status = SPCC_E_INDEX;
-  for (int32_t limit = ID_LIMIT; ok && limit > 0 && status == SPCC_E_INDEX; limit /= 2) {
-    ok = inputs_for_info(dr, b->lib.info, batch, sequence, seed, limit, &b->shared.inputs);
-    if (!ok) break;
-    inputs_bind(&b->shared.inputs, &s);
-    status = s.run(&s.call);
-  }
-  session_close(&s);
-  return ok;
-}
-
-/* -l, or a usual length that the model takes. */
-static int32_t length_of(const driver *dr, int64_t max_sequence) {
-  return (int32_t)flag_int(dr, F_LENGTH,
-                           max_sequence < DEFAULT_SEQUENCE ? max_sequence : DEFAULT_SEQUENCE);
-}
-
-static bool prepare(bench *b) {
-  driver *dr = b->shared.dr;
-  int32_t batch = (int32_t)flag_int(dr, F_BATCH, 1);
-  uint64_t seed = (uint64_t)flag_int(dr, F_SEED, 1);
-  if (!is_yaml(b->shared.path))
-    return library_open(dr, b->shared.path, &b->lib) &&
-           inputs_by_trial(b, batch, length_of(dr, b->lib.info->max_sequence), seed);
-  model_source *m = source_read(dr, b->shared.path, &b->shared.options->overrides);
-  if (!m || !source_close(dr, m)) return false;
-  b->graph = m->graph;
-  int32_t sequence = length_of(dr, m->graph->max_sequence);
-  return session_fits(dr, m->graph->max_batch, m->graph->max_sequence, batch, sequence) &&
-         inputs_for_graph(dr, m->graph, batch, sequence, seed, false, &b->shared.inputs);
-}
-
 int cmd_bench(driver *dr) {
   size_t count;
   const char **names = flag_list(dr, F_ENGINE, &count); /* has room for one more */
   if (count == 0) names[count++] = engine_names[0];
   int code = check_engines(dr, names, count);
-  if (code == EXIT_OK) code = check_flags(dr, is_yaml(dr->operands[0]));
+  if (code == EXIT_OK) code = case_check_flags(dr);
   build_options options;
   if (code != EXIT_OK || !build_options_read(dr, &options)) return code;
   bench *b = arena_new_one(dr->arena, bench);
-  b->shared = (bench_case){.dr = dr,
-                           .path = dr->operands[0],
-                           .options = &options,
-                           .threads = (uint32_t)flag_int(dr, F_THREADS, 1)};
-  if (prepare(b) && open_engines(b, names, count) && measure(b) && report(b)) compare_outputs(b);
+  if (case_prepare(dr, &options, &b->shared) && open_engines(b, names, count) && measure(b) &&
+      report(b))
+    compare_outputs(b);
   for (size_t i = 0; i < b->count; i++)
     if (b->engines[i].close) b->engines[i].close(&b->engines[i]);
-  library_close(&b->lib);
+  case_close(&b->shared);
   return EXIT_OK;
 }

@@ -64,16 +64,8 @@ static void choose_outputs(job *j) {
 
 /* Compares the outputs with every file that the compilation reads. */
 static bool check_outputs(job *j) {
-  arena *a = j->dr->arena;
-  const model_source *m = j->source;
-  uint32_t shards = m->weights ? st_shard_count(m->weights) : 0;
-  const char **inputs = arena_array(a, const char *, shards + 3);
-  size_t count = 0;
-  inputs[count++] = j->dr->operands[0];
-  if (m->folder) inputs[count++] = path_join(a, m->folder, "config.json");
-  if (m->folder) inputs[count++] = path_join(a, m->folder, "model.safetensors.index.json");
-  for (uint32_t i = 0; i < shards; i++)
-    inputs[count++] = st_shard_name(m->weights, i);
+  size_t count;
+  const char *const *inputs = source_files(j->dr, j->dr->operands[0], j->source, &count);
   return outputs_check(j->dr, j->out, j->out_count, inputs, count);
 }
 

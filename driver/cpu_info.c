@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "driver/fma_probe.h"
 #include "driver/json_line.h"
+#include "driver/stats.h"
 #include "runtime/cpu.h"
 #include "runtime/spcc_rt.h"
 
@@ -24,23 +26,62 @@ static int usable_cpus(void) {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
 }
 
-static bool print_json(driver *dr) {
+/* --peak: the levels that a program can be compiled for, and what they reach. */
+static const uint32_t levels[] = {SPCC_CPU_X86_64_V3, SPCC_CPU_X86_64_V4};
+enum { LEVELS = sizeof levels / sizeof levels[0], SAMPLES = 15 };
+static const double SAMPLE_SECONDS = 0.005;
+
+typedef struct peaks {
+  int threads;
+  double gflops[LEVELS]; /* of all threads; 0: the CPU lacks the level */
+} peaks;
+
+static bool measure_peaks(driver *dr, peaks *p) {
+  *p = (peaks){.threads = (int)flag_int(dr, F_THREADS, 1)};
+  spcc_pool *pool = spcc_pool_new((uint32_t)p->threads);
+  if (!pool)
+    return diag_error(dr->diag, loc_file(NULL), E_MEMORY, "cannot start %d threads", p->threads);
+  double samples[LEVELS][SAMPLES]; /* in turns, so that a change of the clock meets all levels */
+  for (int s = 0; s < SAMPLES; s++)
+    for (int i = 0; i < LEVELS; i++)
+      if (levels[i] <= spcc_cpu())
+        samples[i][s] = fma_probe(spcc_pool_exec(pool), levels[i], SAMPLE_SECONDS);
+  for (int i = 0; i < LEVELS; i++)
+    if (levels[i] <= spcc_cpu()) p->gflops[i] = stats_median(samples[i], SAMPLES);
+  spcc_pool_free(pool);
+  return true;
+}
+
+static json_t *json_peaks(const peaks *p) {
+  json_t *all = json_pack("{s:i}", "threads", p->threads);
+  for (int i = 0; i < LEVELS; i++)
+    if (p->gflops[i] > 0)
+      json_object_set_new(all, spcc_cpu_name(levels[i]), json_real(p->gflops[i]));
+  return all;
+}
+
+static void print_peaks(const peaks *p) {
+  printf("FMA peak ");
+  for (int i = 0; i < LEVELS; i++)
+    if (p->gflops[i] > 0) printf(" %s %.1f", spcc_cpu_name(levels[i]), p->gflops[i]);
+  printf(" GFLOP/s on %d thread%s\n", p->threads, p->threads == 1 ? "" : "s");
+}
+
+static bool print_json(driver *dr, const peaks *p) {
   json_t *features = json_array(), *sizes = json_object();
   spcc_cpu_feature f;
   for (uint32_t i = 0; spcc_cpu_feature_at(i, &f); i++)
     if (f.present) json_array_append_new(features, json_string(f.name));
   for (int i = 0; i < CACHES; i++)
     json_object_set_new(sizes, caches[i].name, json_integer(sysconf(caches[i].key)));
-  return json_line(dr, json_pack("{s:s, s:o, s:i, s:I, s:o}", "level", spcc_cpu_name(spcc_cpu()),
-                                 "features", features, "usable_cpus", usable_cpus(), "online_cpus",
-                                 (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "cache_bytes", sizes));
+  return json_line(dr,
+                   json_pack("{s:s, s:o, s:i, s:I, s:o, s:o*}", "level", spcc_cpu_name(spcc_cpu()),
+                             "features", features, "usable_cpus", usable_cpus(), "online_cpus",
+                             (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "cache_bytes", sizes,
+                             "peak_gflops", p ? json_peaks(p) : NULL));
 }
 
-int cmd_cpu(driver *dr) {
-  if (flag_given(dr, F_JSON)) {
-    print_json(dr);
-    return EXIT_OK;
-  }
+static void print_table(const peaks *p) {
   printf("level     %s\nfeatures ", spcc_cpu_name(spcc_cpu()));
   spcc_cpu_feature f;
   for (uint32_t i = 0; spcc_cpu_feature_at(i, &f); i++)
@@ -51,5 +92,17 @@ int cmd_cpu(driver *dr) {
     if (size > 0) printf(" %s %ldK", caches[i].name, size / 1024);
   }
   printf("\n");
+  if (p) print_peaks(p);
+}
+
+int cmd_cpu(driver *dr) {
+  bool peak = flag_given(dr, F_PEAK);
+  peaks measured;
+  if (!peak && flag_given(dr, F_THREADS)) return usage_error(dr, "-j needs --peak");
+  if (peak && !measure_peaks(dr, &measured)) return EXIT_OK;
+  if (flag_given(dr, F_JSON))
+    print_json(dr, peak ? &measured : NULL);
+  else
+    print_table(peak ? &measured : NULL);
   return EXIT_OK;
 }

@@ -36,11 +36,11 @@ static void close_compiled(engine *e) {
   if (c->jit) jit_free(c->jit);
 }
 
-/* The best level of the object on this machine. */
-static const char *isa_of(const spcc_info *info) {
+/* The best level of the object on this machine; 0: none. */
+static uint32_t level_of(const spcc_info *info) {
   for (uint32_t i = 0; i < info->level_count; i++)
-    if (info->levels[i] <= spcc_cpu()) return spcc_cpu_name(info->levels[i]);
-  return "none";
+    if (info->levels[i] <= spcc_cpu()) return info->levels[i];
+  return SPCC_CPU_UNKNOWN;
 }
 
 static bool start(const bench_case *c, const jit_entry *entry, const void *weights, size_t size,
@@ -50,7 +50,8 @@ static bool start(const bench_case *c, const jit_entry *entry, const void *weigh
                     &state->session))
     return false;
   inputs_bind(&c->inputs, &state->session);
-  e->isa = isa_of(state->session.info);
+  e->level = level_of(state->session.info);
+  e->isa = e->level ? spcc_cpu_name(e->level) : "none";
   return true;
 }
 
@@ -83,8 +84,14 @@ bool engine_open_compiled(const bench_case *c, const char *name, engine *e) {
   return start(c, &entry, r.weights.data, r.weights.size, e);
 }
 
-bool engine_open_library(const bench_case *c, const library *lib, engine *e) {
+bool engine_open_library(const bench_case *c, engine *e) {
+  const library *lib = &c->lib;
   *e = new_engine(c, "spcc");
   e->object_bytes = lib->object_bytes + lib->weights_bytes;
   return start(c, &lib->entry, lib->weights, lib->weights_bytes, e);
+}
+
+session *engine_session(const engine *e) {
+  compiled *c = e->state;
+  return &c->session;
 }

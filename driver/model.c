@@ -94,6 +94,20 @@ model_source *source_read(driver *dr, const char *path, const model_overrides *o
   return path_is_ir(path) ? read_ir(dr, path, o) : model_read(dr->arena, dr->diag, path, o);
 }
 
+const char *const *source_files(driver *dr, const char *path, const model_source *m,
+                                size_t *count) {
+  arena *a = dr->arena;
+  uint32_t shards = m->weights ? st_shard_count(m->weights) : 0;
+  const char **files = arena_array(a, const char *, shards + 3);
+  *count = 0;
+  files[(*count)++] = path;
+  if (m->folder) files[(*count)++] = path_join(a, m->folder, "config.json");
+  if (m->folder) files[(*count)++] = path_join(a, m->folder, "model.safetensors.index.json");
+  for (uint32_t i = 0; i < shards; i++)
+    files[(*count)++] = st_shard_name(m->weights, i);
+  return files;
+}
+
 bool source_close(driver *dr, model_source *m) {
   st_set *set = m->weights;
   m->weights = NULL;

@@ -24,6 +24,8 @@ bool path_is_ir(const char *path);
  * only graph and name are set. NULL after errors. */
 model_source *source_read(driver *dr, const char *path, const model_overrides *o);
 
+/* The files that the model at `path` was read from; before source_close. */
+const char *const *source_files(driver *dr, const char *path, const model_source *m, size_t *count);
 /* Closes the files that it was read from; false when one changed meanwhile. */
 bool source_close(driver *dr, model_source *m);
 

@@ -53,8 +53,7 @@ bool outputs_check(driver *dr, const output *list, size_t count, const char *con
     for (size_t k = 0; k < input_count; k++)
       if (path_same_file(list[i].path, inputs[k]))
         return diag_error(dr->diag, loc_file(list[i].path), E_SAME,
-                          "this output is also the input '%s'; choose another name with -o",
-                          inputs[k]);
+                          "this output is also the input '%s'; choose another name", inputs[k]);
   sigset_t old;
   hold_signals(&old);
   bool ok = open_all(dr, list, count);

@@ -103,6 +103,28 @@ typedef struct spcc_layer {
   uint64_t bytes;      /* of its packed stream */
 } spcc_layer;
 
+/* What a step computes. */
+typedef enum spcc_step_kind {
+  SPCC_STEP_LINEAR = 1, /* with its bias, activation and residual */
+  SPCC_STEP_ATTENTION = 2,
+  SPCC_STEP_LAYERNORM = 3,
+  SPCC_STEP_EMBEDDING = 4,
+  SPCC_STEP_POINTWISE = 5, /* an activation, sum or product of its own */
+  SPCC_STEP_BORDER = 6     /* between the caller's memory and the model's */
+} spcc_step_kind;
+
+/* A step's work: a call's multiply-adds are rows * (macs + macs_per_key * keys), where rows are the
+ * computed tokens, or the sequences, and keys the tokens of the row's sequence. Only products of
+ * matrices count. */
+typedef struct spcc_step {
+  uint32_t kind;          /* spcc_step_kind */
+  uint32_t per_sequence;  /* 1: one row per sequence; 0: per token */
+  uint32_t layer, layers; /* a linear's parts: spcc_info.layers[layer ... layer + layers - 1] */
+  uint64_t macs;          /* per row: the non-zeros of a linear's weight */
+  uint64_t dense_macs;    /* per row, were no weight zero */
+  uint64_t macs_per_key;  /* per row and key: attention's two products */
+} spcc_step;
+
 typedef struct spcc_info {
   uint32_t size, abi;
   const char *name;
@@ -117,9 +139,10 @@ typedef struct spcc_info {
   const spcc_layer *layers;
   uint32_t layer_count;
   uint32_t step_count;
-  const char *const *steps; /* names of the steps that exec->hook sees */
-  uint64_t parameters, nnz; /* of all linears */
-  uint64_t reserved[4];
+  const char *const *steps;   /* names of the steps that exec->hook sees */
+  uint64_t parameters, nnz;   /* of all linears */
+  const spcc_step *step_work; /* step_count of them; NULL in objects older than this field */
+  uint64_t reserved[3];
 } spcc_info;
 
 typedef spcc_status spcc_run_fn(const spcc_call *call);

@@ -209,6 +209,44 @@ START_TEST(profile_measures_every_step) {
 }
 END_TEST
 
+/* The steps' work adds up to the model's: 24 channels, 2 layers of attention. */
+START_TEST(steps_say_their_work) {
+  const spcc_info *info = tiny.info();
+  uint64_t macs = 0, dense = 0, keys = 0;
+  uint32_t layer = 0, norms = 0;
+  for (uint32_t i = 0; i < info->step_count; i++) {
+    const spcc_step *w = &info->step_work[i];
+    bool linear = w->kind == SPCC_STEP_LINEAR;
+    ck_assert(linear == (w->dense_macs > 0));
+    ck_assert((w->kind == SPCC_STEP_ATTENTION) == (w->macs_per_key > 0));
+    if (linear) ck_assert_uint_eq(w->layer, layer);
+    if (linear) ck_assert(strcmp(info->layers[layer].name, info->steps[i]) == 0);
+    norms += w->kind == SPCC_STEP_LAYERNORM;
+    layer += w->layers;
+    macs += w->macs;
+    dense += w->dense_macs;
+    keys += w->macs_per_key;
+  }
+  ck_assert_uint_eq(layer, info->layer_count);
+  ck_assert_uint_eq(macs, info->nnz);
+  ck_assert_uint_eq(dense, info->parameters);
+  ck_assert_uint_eq(keys, 2 * 2 * 24);
+  ck_assert_uint_eq(norms, 5);
+}
+END_TEST
+
+/* The generic pipeline skips no zero. */
+START_TEST(generic_steps_are_dense) {
+  const spcc_info *info = generic.info();
+  uint32_t linears = 0;
+  for (uint32_t i = 0; i < info->step_count; i++) {
+    ck_assert_uint_eq(info->step_work[i].macs, info->step_work[i].dense_macs);
+    linears += info->step_work[i].dense_macs > 0;
+  }
+  ck_assert_uint_ge(linears, 9);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("abi_threads");
   TCase *c = tcase_create("threads");
@@ -219,6 +257,8 @@ int main(void) {
   tcase_add_test(c, same_bits_for_any_threads);
   tcase_add_test(c, hooks_see_every_step_in_order);
   tcase_add_test(c, profile_measures_every_step);
+  tcase_add_test(c, steps_say_their_work);
+  tcase_add_test(c, generic_steps_are_dense);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_ENV);

@@ -27,7 +27,7 @@ files
 
 # Inputs as outputs, through links too.
 same() {
-  expect 1 "$1: error: this output is also the input '$2'; choose another name with -o [E_SAME]" "$SPCC" in.yaml --emit=ir -o "$1"
+  expect 1 "$1: error: this output is also the input '$2'; choose another name [E_SAME]" "$SPCC" in.yaml --emit=ir -o "$1"
 }
 ln -s in.yaml in.link && ln in.safetensors in.hardlink
 cp in.yaml in.copy.yaml && cp in.safetensors in.copy
@@ -37,7 +37,7 @@ same in.link in.yaml
 same in.safetensors in.safetensors
 same in.hardlink in.safetensors
 # The constants of IR text go into a file beside it, which may be an input too.
-expect 1 "in.safetensors: error: this output is also the input 'in.safetensors'; choose another name with -o [E_SAME]" "$SPCC" in.yaml --emit=ir -o in.ir
+expect 1 "in.safetensors: error: this output is also the input 'in.safetensors'; choose another name [E_SAME]" "$SPCC" in.yaml --emit=ir -o in.ir
 cmp -s in.yaml in.copy.yaml && cmp -s in.safetensors in.copy || fail 'an input was overwritten'
 files
 

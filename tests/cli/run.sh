@@ -31,7 +31,7 @@ expect 2 "spcc: error: -i in.x.npy: NAME=FILE.npy is expected $help" $so -i in.x
 expect 2 "spcc: error: the model has no input 'xx'; did you mean 'x'? (it has x) $help" $so -i xx=in.x.npy -o y=y.npy
 expect 2 "spcc: error: the model has no output 'long_name' (it has y) $help" $so -i x=in.x.npy -o long_name=y.npy
 expect 2 "spcc: error: -i x is given twice $help" $so -i x=in.x.npy -i x=in.x.npy -o y=y.npy
-expect 1 "in.x.npy: error: this output is also the input 'in.x.npy'; choose another name with -o [E_SAME]" $so -i x=in.x.npy -o y=in.x.npy
+expect 1 "in.x.npy: error: this output is also the input 'in.x.npy'; choose another name [E_SAME]" $so -i x=in.x.npy -o y=in.x.npy
 expect 3 "missing.npy: error: cannot open: No such file or directory [E_OPEN]" $so -i x=missing.npy -o y=y.npy
 expect 3 "missing/y.npy: error: cannot make a file in this folder: No such file or directory [E_OPEN]" $so -i x=in.x.npy -o y=missing/y.npy
 expect 1 "in.yaml: error: this is no .npy file; write one with numpy.save(name, array) [E_NPY]" $so -i x=in.yaml -o y=y.npy
@@ -108,7 +108,7 @@ succeed "$SPCC" bench in.yaml -t 0.05 -w 0 -l 4 --engine=spcc,dense,generic
 [ "$(grep -c 'x86-64-v' .out)" = 3 ] || fail "bench prints $(cat .out)"
 for of in tiny.so in.yaml; do
   succeed "$SPCC" bench $of -t 0.05 -b 2 -l 4 -j 2 --json
-  grep -Eqx '\{"engine":"spcc","threads":2,"batch":2,"sequence":4,"latency_ms":\{"min":[0-9.e-]+,"mean":[0-9.e-]+,"median":[0-9.e-]+,"p90":[0-9.e-]+,"p99":[0-9.e-]+\},"items_per_second":[0-9.e]+,"isa":"x86-64-v[34]","object_bytes":[0-9]+\}' .out ||
+  grep -Eqx '\{"engine":"spcc","threads":2,"batch":2,"sequence":4,"latency_ms":\{"min":[0-9.e-]+,"mean":[0-9.e-]+,"median":[0-9.e-]+,"p90":[0-9.e-]+,"p99":[0-9.e-]+\},"items_per_second":[0-9.e]+,"isa":"x86-64-v[34]","object_bytes":[0-9]+,"peak_gflops":[0-9.]+\}' .out ||
     fail "bench --json prints $(cat .out)"
 done
 for command in "verify in.yaml" "bench in.yaml" "bench tiny.so" "bench in.yaml --engine=torch"; do
