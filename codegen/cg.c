@@ -60,6 +60,31 @@ void cg_phase_begin(cg *c, phase *p) {
   b_noinline(b);
 }
 
+/* ---- live quarters ---- */
+
+V cg_quarter_tiles(cg *c, V quarters) {
+  return b_shr(&c->b, b_addi(&c->b, quarters, TILE_QUARTERS - 1), 2);
+}
+
+V cg_live(cg *c, V quarters, V tile) {
+  bld *b = &c->b;
+  V rest = b_sub(b, quarters, b_muli(b, tile, TILE_QUARTERS));
+  return b_min(b, rest, k64(b, TILE_QUARTERS));
+}
+
+void cg_over_quarters(cg *c, V live, uint32_t most, quarters_body *body, void *context) {
+  bld *b = &c->b;
+  V rest = b_and(b, live, k64(b, most - 1)), whole = b_sub(b, live, rest);
+  loop l = b_loop(b, k64(b, 0), whole, most, NULL, 0);
+  body(c, l.i, most, context);
+  b_loop_end(b, &l, NULL);
+  for (uint32_t n = most - 1; n > 0; n--) {
+    branch f = b_if(b, b_eq(b, rest, k64(b, n)));
+    body(c, whole, n, context);
+    b_end(b, &f);
+  }
+}
+
 /* ---- addresses ---- */
 
 ir_bytes cg_slots_before(const cg *c, uint32_t slot) {

@@ -54,12 +54,14 @@ enum frame {
   F_THREADS = 136,
   F_STEP = 144,        /* tiles in an item of the linear that runs now: 1 or 2 */
   F_SCRATCH_ROW = 152, /* bytes of a row of padded positions */
+  F_NQ = 160,          /* live quarters of tokens: ceil(N / 16) */
+  F_BQ = 168,          /* live quarters of sequences: ceil(batch / 16) */
   FRAME_BYTES = 192
 };
 
 /* How many items of work a phase has. */
 enum items {
-  ITEMS_QUARTERS,  /* 16 tokens each: 4 * tiles */
+  ITEMS_QUARTERS,  /* 16 tokens each: the live quarters */
   ITEMS_TILES,     /* 64 tokens each */
   ITEMS_LINEAR,    /* ceil(tiles / F_STEP) * chunks */
   ITEMS_ATTENTION, /* heads * query tiles of all sequences */
@@ -127,6 +129,25 @@ void cg_phase_begin(cg *c, phase *p);
 ir_bytes cg_slots_before(const cg *c, uint32_t slot);
 /* Tiles that hold `rows` tokens or sequences. */
 V cg_tiles(cg *c, V rows);
+/* ---- live quarters ----
+ * A tile is four quarters of 16 tokens (64 bytes of a channel). The quarters up to the last token
+ * are live: F_NQ of them in all, F_BQ for sequences. Nothing computes the others, and what is in
+ * them is undefined, so a phase works on quarters below F_NQ only: as ITEMS_QUARTERS, or with
+ * cg_live in each of its tiles. */
+enum { QUARTER = 16, QUARTER_BYTES = QUARTER * 4, TILE_QUARTERS = TILE / QUARTER };
+/* Quarters that `rows` tokens or sequences take. */
+V cg_quarters(cg *c, V rows);
+/* Tiles that hold `quarters` live quarters. */
+V cg_quarter_tiles(cg *c, V quarters);
+/* Live quarters of tile `tile`, 1 to 4, where `quarters` are live from tile 0 on and 4 * tile is
+ * less than that. */
+V cg_live(cg *c, V quarters, V tile);
+/* Emits code for n = `quarters` consecutive quarters from quarter `from` on (constant n, 1 to the
+ * most that a register tile takes). */
+typedef void quarters_body(cg *c, V from, uint32_t n, void *context);
+/* body() for `live` quarters, 0 to 4: `most` (1, 2 or 4) at a time, then the rest at once. */
+void cg_over_quarters(cg *c, V live, uint32_t most, quarters_body *body, void *context);
+
 /* Positions of the longest sequence in the scratch: whole tiles, and one more, for a sequence may
  * begin inside a tile. */
 V cg_padded_positions(cg *c, V sequence);
@@ -213,10 +234,12 @@ typedef struct linear_shape {
   enum ir_act act;
 } linear_shape;
 
-/* Arguments of a kernel function: pointers, then i64s. The steps, bytes from one tile to the next,
- * are arguments so that layers of every shape share a kernel. */
+/* Arguments of a kernel function: pointers, then i64s. `quarters` live quarters, from the first one
+ * of the tile at x and y on: all of its tiles have four but for the last, which may have fewer.
+ * Only these are computed. The steps, bytes from one tile to the next, are arguments so that layers
+ * of every shape share a kernel. */
 typedef struct kernel_args {
-  V record, x, y, bias, residual, tiles, ends, x_step, y_step;
+  V record, x, y, bias, residual, quarters, ends, x_step, y_step;
 } kernel_args;
 enum { KERNEL_ARGS = 9 };
 /* Which ends of the reduction a kernel handles. */

@@ -68,6 +68,10 @@ ir_bytes frame_arrays(void) {
   return (ir_bytes){.per_n_tile = 3 * TILE_BYTES, .per_b_tile = 3 * TILE_BYTES, .constant = 3 * 64};
 }
 
+V cg_quarters(cg *c, V rows) {
+  return b_shr(&c->b, b_addi(&c->b, rows, QUARTER - 1), 4);
+}
+
 V cg_tiles(cg *c, V rows) {
   return b_shr(&c->b, b_addi(&c->b, rows, TILE - 1), 6);
 }

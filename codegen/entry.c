@@ -83,7 +83,7 @@ static V phase_items(cg *c, const phase *p, V frame) {
   V tiles = b_load64(b, frame, p->per_batch ? F_BT : F_NT);
   switch (p->items) {
   case ITEMS_QUARTERS:
-    return b_muli(b, tiles, 4);
+    return b_load64(b, frame, p->per_batch ? F_BQ : F_NQ);
   case ITEMS_TILES:
     return tiles;
   case ITEMS_UNPACK:

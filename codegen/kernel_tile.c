@@ -64,19 +64,36 @@ static void finish(bld *b, const linear_shape *s, bool last, const group_rows *g
 /* One group against one register tile of tokens at byte `at` (tile included) of x, y. */
 typedef void group_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *context);
 
-static void over_tokens(bld *b, const linear_shape *s, kernel_ends e, const kernel_args *a,
-                        const group_rows *g, uint32_t vecs, group_body *body, void *context) {
-  uint64_t sub_bytes = (uint64_t)vecs * b->isa->lanes * 4;
+/* A group against the tokens of one tile. */
+typedef struct group_tile {
+  const linear_shape *s;
+  kernel_ends e;
+  const group_rows *g;
+  V x, y_at; /* the tile; y_at: its first byte in a row of y */
+  group_body *body;
+  void *context;
+} group_tile;
+
+static void group_quarters(cg *c, V from, uint32_t n, void *context) {
+  const group_tile *t = context;
+  bld *b = &c->b;
+  uint32_t vecs = n * QUARTER / b->isa->lanes;
   V acc[MAX_BLOCK_ROWS * 4]; /* isa.def has at most 4 vectors in a tile; a single row has 8 */
-  loop tile = b_loop(b, k64(b, 0), a->tiles, 1, NULL, 0);
-  V y_tile = b_mul(b, tile.i, a->y_step);
-  V x_tile = b_at(b, a->x, b_mul(b, tile.i, a->x_step));
-  loop sub = b_loop(b, k64(b, 0), k64(b, TILE_BYTES), sub_bytes, NULL, 0);
-  V at = b_add(b, y_tile, sub.i);
-  start(b, e.first, g, vecs, at, acc);
-  body(b, acc, g->count, vecs, b_at(b, x_tile, sub.i), context);
-  finish(b, s, e.last, g, vecs, at, acc);
-  b_loop_end(b, &sub, NULL);
+  V sub = b_muli(b, from, QUARTER_BYTES), at = b_add(b, t->y_at, sub);
+  start(b, t->e.first, t->g, vecs, at, acc);
+  t->body(b, acc, t->g->count, vecs, b_at(b, t->x, sub), t->context);
+  finish(b, t->s, t->e.last, t->g, vecs, at, acc);
+}
+
+static void over_tokens(cg *c, const linear_shape *s, kernel_ends e, const kernel_args *a,
+                        const group_rows *g, uint32_t vecs, group_body *body, void *context) {
+  bld *b = &c->b;
+  group_tile t = {.s = s, .e = e, .g = g, .body = body, .context = context};
+  loop tile = b_loop(b, k64(b, 0), cg_quarter_tiles(c, a->quarters), 1, NULL, 0);
+  t.y_at = b_mul(b, tile.i, a->y_step);
+  t.x = b_at(b, a->x, b_mul(b, tile.i, a->x_step));
+  V live = cg_live(c, a->quarters, tile.i);
+  cg_over_quarters(c, live, vecs * b->isa->lanes / QUARTER, group_quarters, &t);
   b_loop_end(b, &tile, NULL);
 }
 
@@ -113,7 +130,7 @@ static void dense_groups(cg *c, const linear_shape *s, kernel_ends e, const kern
   loop l = b_loop(b, k64(b, 0), groups, 1, cursor, 2);
   group_rows g = load_rows(b, s, a, e, cursor[0], rows);
   dense_context d = {cursor[1], k};
-  over_tokens(b, s, e, a, &g, vecs, dense_body, &d);
+  over_tokens(c, s, e, a, &g, vecs, dense_body, &d);
   cursor[0] = b_ati(b, cursor[0], (uint64_t)rows * 4);
   cursor[1] = b_at(b, cursor[1], b_muli(b, k, (uint64_t)rows * 4));
   b_loop_end(b, &l, cursor);
@@ -179,7 +196,7 @@ V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t
   /* A group's head: u32 number of blocks, u32 rows[r]. */
   block_context d = {cursor[1], cursor[2], b_load32(b, cursor[0], 0), cols};
   group_rows g = load_rows(b, s, &a, e, b_ati(b, cursor[0], 4), r);
-  over_tokens(b, s, e, &a, &g, b->isa->block_vecs, block_body, &d);
+  over_tokens(c, s, e, &a, &g, b->isa->block_vecs, block_body, &d);
   cursor[0] = b_ati(b, cursor[0], 4 + (uint64_t)r * 4);
   cursor[1] = b_at(b, cursor[1], b_muli(b, d.count, 2));
   cursor[2] = b_at(b, cursor[2], b_muli(b, d.count, (uint64_t)cols * r * 4));

@@ -18,7 +18,7 @@ typedef struct linear {
 
 /* Pointers and counts inside the driver function. */
 typedef struct driver_args {
-  V layer, x, y, residual, tiles; /* of the item's tiles */
+  V layer, x, y, residual, tiles, quarters; /* of the item's tiles */
   V bias;
   V chunk_lo, chunk_hi;
 } driver_args;
@@ -43,22 +43,40 @@ static V pass_value(cg *c, const linear *l, bool prefill, V bias, V y, V residua
   return l->post_residual ? vadd(b, value, vload(b, residual, off)) : value;
 }
 
-/* for tile, row of the chunks, vector: the pass before or after the parts */
+/* A row of one tile. */
+typedef struct row_pass {
+  const linear *l;
+  bool prefill;
+  V bias, y, residual;
+} row_pass;
+
+static void row_quarters(cg *c, V from, uint32_t n, void *context) {
+  const row_pass *p = context;
+  bld *b = &c->b;
+  V at = b_muli(b, from, QUARTER_BYTES), y = b_at(b, p->y, at);
+  V residual = p->residual ? b_at(b, p->residual, at) : NULL;
+  for (uint32_t j = 0; j < n * QUARTER / b->isa->lanes; j++) {
+    uint64_t off = (uint64_t)j * b->isa->lanes * 4;
+    vstore(b, pass_value(c, p->l, p->prefill, p->bias, y, residual, off), y, off);
+  }
+}
+
+/* for tile, row of the chunks, live quarter: the pass before or after the parts */
 static void over_rows(cg *c, const linear *l, const driver_args *d, bool prefill) {
   bld *b = &c->b;
+  row_pass p = {.l = l, .prefill = prefill};
   V lo = b_muli(b, d->chunk_lo, l->chunk_rows);
   V hi = b_min(b, b_muli(b, d->chunk_hi, l->chunk_rows), k64(b, l->shape.m));
   loop tile = b_loop(b, k64(b, 0), d->tiles, 1, NULL, 0);
   V tile_at = b_muli(b, tile.i, (uint64_t)l->shape.m * TILE_BYTES);
+  V live = cg_live(c, d->quarters, tile.i);
   loop row = b_loop(b, lo, hi, 1, NULL, 0);
   V at = b_add(b, tile_at, b_muli(b, row.i, TILE_BYTES));
-  V y = b_at(b, d->y, at), res = l->shape.residual ? b_at(b, d->residual, at) : NULL;
-  V bias = l->shape.bias && prefill ? vsplat_at(b, b_at(b, d->bias, b_muli(b, row.i, 4)), 0)
+  p.y = b_at(b, d->y, at);
+  p.residual = l->shape.residual ? b_at(b, d->residual, at) : NULL;
+  p.bias = l->shape.bias && prefill ? vsplat_at(b, b_at(b, d->bias, b_muli(b, row.i, 4)), 0)
                                     : vk(b, 0.0);
-  for (uint32_t j = 0; j < TILE / b->isa->lanes; j++) {
-    uint64_t off = (uint64_t)j * b->isa->lanes * 4;
-    vstore(b, pass_value(c, l, prefill, bias, y, res, off), y, off);
-  }
+  cg_over_quarters(c, live, TILE_QUARTERS, row_quarters, &p);
   b_loop_end(b, &row, NULL);
   b_loop_end(b, &tile, NULL);
 }
@@ -77,16 +95,16 @@ typedef struct part_call {
   V ends;
 } part_call;
 
-/* kernel(record, x, …) for `tiles` tiles whose outputs begin at byte `y_at` of the item's. */
+/* kernel(record, x, …) for `quarters` quarters whose outputs begin at byte `y_at` of the item's. */
 static void call_kernel(bld *b, const linear *l, V fn, const driver_args *d, V record, V x, V y_at,
-                        V tiles, V ends) {
+                        V quarters, V ends) {
   V residual = l->shape.residual ? b_at(b, d->residual, y_at) : d->residual;
   V args[KERNEL_ARGS] = {record,
                          x,
                          b_at(b, d->y, y_at),
                          d->bias,
                          residual,
-                         tiles,
+                         quarters,
                          ends,
                          k64(b, (uint64_t)l->shape.k * TILE_BYTES),
                          k64(b, (uint64_t)l->shape.m * TILE_BYTES)};
@@ -99,13 +117,14 @@ static void call_gather(cg *c, const linear *l, const part_call *pc, const drive
   branch pair = {0};
   if (pc->gather_fn[1]) {
     pair = b_if(b, b_eq(b, d->tiles, k64(b, 2)));
-    call_kernel(b, l, pc->gather_fn[1], d, record, x, k64(b, 0), d->tiles, pc->ends);
+    call_kernel(b, l, pc->gather_fn[1], d, record, x, k64(b, 0), d->quarters, pc->ends);
     b_else(b, &pair);
   }
   loop tile = b_loop(b, k64(b, 0), d->tiles, 1, NULL, 0);
   V y_at = b_muli(b, tile.i, (uint64_t)l->shape.m * TILE_BYTES);
   V x_at = b_muli(b, tile.i, (uint64_t)l->shape.k * TILE_BYTES);
-  call_kernel(b, l, pc->gather_fn[0], d, record, b_at(b, x, x_at), y_at, k64(b, 1), pc->ends);
+  V live = cg_live(c, d->quarters, tile.i);
+  call_kernel(b, l, pc->gather_fn[0], d, record, b_at(b, x, x_at), y_at, live, pc->ends);
   b_loop_end(b, &tile, NULL);
   if (pc->gather_fn[1]) b_end(b, &pair);
 }
@@ -124,7 +143,7 @@ static void part_slabs(cg *c, const linear *l, const driver_args *d, uint32_t in
   V offset = b_load64(b, b_at(b, directory, b_muli(b, chunk.i, 8)), 0);
   V record = b_at(b, base, offset);
   if (pc->tile_fn)
-    call_kernel(b, l, pc->tile_fn, d, record, x, k64(b, 0), d->tiles, k64(b, 0));
+    call_kernel(b, l, pc->tile_fn, d, record, x, k64(b, 0), d->quarters, k64(b, 0));
   else
     call_gather(c, l, pc, d, record, x);
   b_loop_end(b, &chunk, NULL);
@@ -183,25 +202,30 @@ static char *driver_key(cg *c, const linear *l) {
 }
 
 /* The share of tile group `group` in the items [lo, hi). */
-static driver_args group_args(bld *b, const linear *l, V group, V lo, V hi) {
+static driver_args group_args(cg *c, const linear *l, V group, V lo, V hi) {
+  bld *b = &c->b;
   V layer = b_arg(b, 0), step = b_arg(b, 5);
   V first_tile = b_mul(b, group, step), first_item = b_muli(b, group, l->chunks);
   V y_at = b_muli(b, first_tile, (uint64_t)l->shape.m * TILE_BYTES);
   V x_at = b_muli(b, first_tile, (uint64_t)l->shape.k * TILE_BYTES);
   V end = b_min(b, hi, b_addi(b, first_item, l->chunks));
+  V rest = b_sub(b, b_arg(b, 4), b_muli(b, first_tile, TILE_QUARTERS));
+  V quarters = b_min(b, rest, b_muli(b, step, TILE_QUARTERS));
+  V tiles = cg_quarter_tiles(c, quarters);
   return (driver_args){
       .layer = layer,
       .x = b_at(b, b_arg(b, 1), x_at),
       .y = b_at(b, b_arg(b, 2), y_at),
       .residual = l->shape.residual ? b_at(b, b_arg(b, 3), y_at) : b_arg(b, 3),
-      .tiles = b_min(b, step, b_sub(b, b_arg(b, 4), first_tile)),
+      .tiles = tiles,
+      .quarters = quarters,
       .bias = b_at(b, layer, b_load64(b, layer, 0)),
       .chunk_lo = b_sub(b, b_max(b, lo, first_item), first_item),
       .chunk_hi = b_sub(b, end, first_item),
   };
 }
 
-/* driver(layer, x, y, residual, tiles, step, lo, hi): items [lo, hi), tile groups outermost; the
+/* driver(layer, x, y, residual, quarters, step, lo, hi): items [lo, hi), tile groups outermost; the
  * chunks of a group share each slab of activations. */
 static V linear_driver(cg *c, const linear *l) {
   char *key = driver_key(c, l);
@@ -218,7 +242,7 @@ static V linear_driver(cg *c, const linear *l) {
   V lo = b_arg(b, 6), hi = b_arg(b, 7), chunks = k64(b, l->chunks);
   V last = b_div(b, b_addi(b, hi, l->chunks - 1), chunks);
   loop group = b_loop(b, b_div(b, lo, chunks), last, 1, NULL, 0);
-  driver_args d = group_args(b, l, group.i, lo, hi);
+  driver_args d = group_args(c, l, group.i, lo, hi);
   if (l->prefill) over_rows(c, l, &d, true);
   for (uint32_t i = 0; i < l->v->part_count; i++)
     for (uint32_t r = 0; r < runs[i]; r++) {
@@ -298,7 +322,7 @@ static void emit_layer_step(cg *c, phase *p, const linear *l, V driver, uint64_t
               cg_slot(c, frame, ir_in(c->g, l->v, 0)),
               cg_slot(c, frame, l->v),
               res ? cg_slot(c, frame, res) : LLVMConstNull(b->ptr),
-              b_load64(b, frame, p->per_batch ? F_BT : F_NT),
+              b_load64(b, frame, p->per_batch ? F_BQ : F_NQ),
               b_load64(b, frame, F_STEP),
               b_arg(b, 1),
               b_arg(b, 2)};

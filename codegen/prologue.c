@@ -119,6 +119,9 @@ static void list_sequences(prologue *p) {
   b_store(b, carry[1], b_ati(b, p->frame, F_N), 8);
   V tiles_used = cg_tiles(p->c, carry[1]);
   b_store(b, tiles_used, b_ati(b, p->frame, F_NT), 8);
+  V quarters = cg_quarters(p->c, carry[1]), b_quarters = cg_quarters(p->c, batch);
+  b_store(b, quarters, b_ati(b, p->frame, F_NQ), 8);
+  b_store(b, b_quarters, b_ati(b, p->frame, F_BQ), 8);
 }
 
 /* Every computed token's id in input `index` must be below `rows`. */

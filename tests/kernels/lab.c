@@ -269,7 +269,7 @@ static void check_same_bits(const lab *l, const reference *r, const compiled *m,
 }
 
 static void check_level(const lab *l, const reference *r, const compiled *m, uint32_t cpu) {
-  static const uint32_t tokens[] = {1, 15, 16, 17, 63, 64, 65, 127, 128, 129};
+  static const uint32_t tokens[] = {1, 15, 16, 17, 33, 63, 64, 65, 81, 97, 127, 128, 129};
   run all = {.tokens = LAB_TOKENS};
   run_call(l, r, m, cpu, &all);
   check_bounds(l, r, &all, cpu);

@@ -9,6 +9,7 @@
 loaded *loaded_new(arena *a, ir_graph *g) {
   loaded *m = arena_new_one(a, loaded);
   m->a = a;
+  m->fill = 0xFF;
   diag *d = diag_new(a);
   pass_options options = {.opt_level = 2, .isa = ISA_X86_64_V4};
   pass_context context = {.arena = a, .diag = d, .options = &options};
@@ -26,13 +27,14 @@ void loaded_free(loaded *m) {
   jit_free(m->jit);
 }
 
-void loaded_run(const loaded *m, spcc_call call) {
+spcc_call loaded_run(const loaded *m, spcc_call call) {
   call.size = sizeof call;
   call.weights = m->code.weights.data;
   call.weights_bytes = m->code.weights.size;
   call.workspace_bytes = m->entry.workspace(call.batch, call.sequence, 1);
   call.workspace = arena_alloc(m->a, call.workspace_bytes, 64);
-  memset(call.workspace, 0xFF, call.workspace_bytes); /* NaNs, should they be read */
+  memset(call.workspace, m->fill, call.workspace_bytes);
   spcc_status status = m->entry.run(&call);
   ck_assert_msg(status == SPCC_OK, "%s", spcc_status_text(status));
+  return call;
 }

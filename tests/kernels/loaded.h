@@ -9,13 +9,14 @@ typedef struct loaded {
   codegen_result code;
   jit_model *jit;
   jit_entry entry;
+  int fill; /* every byte of a workspace before the call; 0xFF, a NaN, unless set */
 } loaded;
 
 /* Compiles `g` for both ISA levels; the test fails when that does. */
 loaded *loaded_new(arena *a, ir_graph *g);
 void loaded_free(loaded *m);
 /* Fills in the call's size, weights and workspace and makes it; the test fails unless it succeeds.
- */
-void loaded_run(const loaded *m, spcc_call call);
+ * Returns the call. */
+spcc_call loaded_run(const loaded *m, spcc_call call);
 
 #endif
