@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "driver/costs.h"
 #include "driver/fma_probe.h"
 #include "driver/json_line.h"
 #include "driver/stats.h"
@@ -98,6 +99,7 @@ static void print_table(const peaks *p) {
 int cmd_cpu(driver *dr) {
   bool peak = flag_given(dr, F_PEAK);
   peaks measured;
+  if (flag_given(dr, F_CALIBRATE)) return cpu_calibrate(dr);
   if (!peak && flag_given(dr, F_THREADS)) return usage_error(dr, "-j needs --peak");
   if (peak && !measure_peaks(dr, &measured)) return EXIT_OK;
   if (flag_given(dr, F_JSON))

@@ -17,6 +17,8 @@ typedef struct input_set {
   int32_t batch, sequence;
 } input_set;
 
+/* The next number of a random sequence, which *state holds. */
+uint64_t next_random(uint64_t *state);
 /* Inputs of a graph: ids within their tables, f32 from -1 to 1. Optional ones are absent, or, with
  * `optional`, there: a mask then has holes and padding. */
 bool inputs_for_graph(driver *dr, const ir_graph *g, int32_t batch, int32_t sequence, uint64_t seed,

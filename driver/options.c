@@ -1,6 +1,7 @@
 /* From flags to build_options. */
 #include <string.h>
 
+#include "driver/costs.h"
 #include "driver/model.h"
 #include "runtime/spcc_rt.h"
 
@@ -85,6 +86,16 @@ static bool read_sparse(driver *dr, build_options *o) {
                     text);
 }
 
+/* --calibration: the constants of the cost model. */
+static bool read_costs(driver *dr, build_options *o) {
+  if (!flag_given(dr, F_CALIBRATION)) return true;
+  machine_costs *costs = arena_new_one(dr->arena, machine_costs);
+  const char *path = costs_path(dr);
+  if (!path || !costs_read(dr, path, costs)) return false;
+  o->pass.costs = &costs->table[o->pass.isa];
+  return true;
+}
+
 static bool read_precision(driver *dr) {
   if (!strcmp(flag_text(dr, F_PRECISION, "fp32"), "fp32")) return true;
   return diag_error(dr->diag, loc_file(NULL), E_CONFIG,
@@ -112,6 +123,7 @@ bool build_options_read(driver *dr, build_options *o) {
   bool ok = read_target(dr);
   ok = read_levels(dr, o) && ok;
   ok = read_sparse(dr, o) && ok;
+  ok = read_costs(dr, o) && ok;
   ok = read_precision(dr) && ok;
   return read_name(dr, o) && ok;
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "driver/model.h"
+#include "driver/random_weight.h"
 #include "driver/targets.h"
 #include "optimizer/spo.h"
 
@@ -104,23 +105,6 @@ static bool read_tensors(pruner *p) {
   return true;
 }
 
-static enum err error_of(spo_status status) {
-  switch (status) {
-  case SPO_E_NONFINITE:
-    return E_NONFINITE;
-  case SPO_E_SHAPE:
-  case SPO_E_PATTERN:
-    return E_PATTERN;
-  case SPO_E_SPARSITY:
-    return E_SPARSITY;
-  case SPO_E_MEMORY:
-    return E_MEMORY;
-  case SPO_OK:
-    break;
-  }
-  return E_INTERNAL;
-}
-
 /* A copy of the tensor's bytes with zeros where the mask has them. */
 static const void *masked(driver *dr, const st_write_tensor *t, const unsigned char *mask,
                           size_t count) {
@@ -152,7 +136,7 @@ static bool prune_tensor(pruner *p, st_tensor *t, st_write_tensor *w) {
   spo_status status = p->method->prune(&p->goal, &layer, &report, &error);
   if (status != SPO_OK)
     return diag_error(dr->diag, loc_file(st_shard_name(p->model->weights, t->shard)),
-                      error_of(status), "%s", error.text);
+                      sparsify_error(status), "%s", error.text);
   w->data = masked(dr, w, layer.mask, count);
   p->total += report.total;
   p->kept += report.kept;

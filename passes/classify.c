@@ -14,11 +14,9 @@ enum { B_4X1, B_8X1, B_16X1, B_1X4, B_1X16, B_16X16 };
 /* Rows and columns of one step of the column sweep: 16 rows hold every block height; 64 columns
  * are four cache lines of each row. */
 enum { SLAB_ROWS = 16, STRIPE_COLS = 64, QUADS = SLAB_ROWS / 4 };
-enum { LARGEST_BLOCK = 256 };
 
 typedef struct tally {
   classify_result *out;
-  uint64_t whole[CLASSIFY_BLOCKS][LARGEST_BLOCK + 1]; /* unclipped blocks by their non-zeros */
   uint64_t covered[CLASSIFY_BLOCKS]; /* elements of the non-empty blocks, tails clipped */
   bool over_14, over_24, over_48;    /* a group of inputs holds more */
 } tally;
@@ -40,7 +38,7 @@ static void add_blocks(tally *t, int shape, uint64_t count, size_t nnz, size_t e
 /* Notes one block. Nearly all blocks are whole, and a counter is all that they cost. */
 static void count_block(tally *t, int shape, size_t nnz, size_t elements) {
   if (elements == (size_t)classify_blocks[shape].rows * classify_blocks[shape].cols)
-    t->whole[shape][nnz]++;
+    t->out->whole[shape][nnz]++;
   else
     add_blocks(t, shape, 1, nnz, elements);
 }
@@ -49,7 +47,7 @@ static void add_whole_blocks(tally *t) {
   for (int shape = 0; shape < CLASSIFY_BLOCKS; shape++) {
     size_t elements = (size_t)classify_blocks[shape].rows * classify_blocks[shape].cols;
     for (size_t nnz = 0; nnz <= elements; nnz++)
-      add_blocks(t, shape, t->whole[shape][nnz], nnz, elements);
+      add_blocks(t, shape, t->out->whole[shape][nnz], nnz, elements);
   }
 }
 

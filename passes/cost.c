@@ -1,35 +1,104 @@
-/* The cost model: cycles of one part of a linear on one core. The constants are rows of cost.def;
- * partition compares candidates by it and --remarks prints its predictions. */
+/* The cost model: what the ops and parts do, counted by the rows of cost.def, times what each
+ * takes. Partition and the tuner compare candidates by it, --remarks and estimate print it. */
+#include <math.h>
+
 #include "passes/passes.h"
 
-typedef struct cost_row {
-  double lanes, dense, block, group, gather, row;
-} cost_row;
-
-static const cost_row costs[ISA_COUNT] = {
-#define COST(level, lanes, dense, block, group, gather, row)                                       \
-  [level] = {lanes, dense, block, group, gather, row},
+const cost_row cost_rows[COST_COUNT] = {
+#define COST(name, v3, v4, doc) {#name, {v3, v4}, doc},
 #include "passes/cost.def"
 #undef COST
 };
 
-double cost_part_cycles(enum isa_level isa, const ir_part *p, uint64_t rows, uint64_t nnz,
-                        uint64_t units, uint64_t tokens) {
-  const cost_row *c = &costs[isa];
-  double tiles = (double)((tokens + 63) / 64), width = p->col_hi - p->col_lo;
-  double vectors = 64.0 / c->lanes; /* of tokens in a tile */
-  (void)nnz;
+cost_table cost_shipped(enum isa_level isa) {
+  cost_table t;
+  for (int i = 0; i < COST_COUNT; i++)
+    t.unit[i] = cost_rows[i].shipped[isa];
+  return t;
+}
+
+double cost_total(const cost_table *t, const cost_counts *n) {
+  double sum = 0;
+  for (int i = 0; i < COST_COUNT; i++)
+    sum += t->unit[i] * n->n[i];
+  return sum;
+}
+
+/* Of `cells` pairs of a row and a slab, those that hold some of `units` units that lie anywhere. */
+static double occupied(double cells, double units) {
+  return cells * (1 - exp(-units / cells));
+}
+
+void cost_count_part(const ir_part *p, uint64_t rows, uint64_t units, cost_counts *n) {
+  double width = p->col_hi - p->col_lo, elements = (double)units * p->r * p->c;
+  double slabs = ceil(width / (p->k_block ? p->k_block : COST_SLAB));
   switch (p->kernel) {
   case K_dense:
-    return tiles * (double)rows * width * vectors / c->dense;
-  case K_block: {
-    double fmas = (double)units * p->r * p->c * vectors;
-    return tiles * (fmas / c->block + (double)rows / p->r * c->group * 16.0 / c->lanes);
+    n->n[COST_dense] += (double)rows * width;
+    n->n[COST_dense_row] += (double)rows * slabs;
+    break;
+  case K_block:
+    n->n[COST_block] += elements;
+    n->n[COST_block_index] += (double)units;
+    n->n[COST_block_group] += (double)rows / p->r * slabs;
+    break;
+  default:
+    n->n[COST_gather] += elements;
+    n->n[COST_gather_row] += occupied((double)rows * slabs, (double)units);
   }
-  default: {
-    double slabs = width / (p->k_block ? p->k_block : 64);
-    double fmas = (double)units * p->c * vectors;
-    return tiles * (fmas / c->gather + (double)rows * slabs * c->row * 16.0 / c->lanes);
+}
+
+static void count_attention(const ir_graph *g, const ir_value *v, double sequence, cost_counts *n) {
+  ir_heads h = ir_heads_of(g, v);
+  double scores = (double)h.heads * sequence;
+  n->n[COST_attention] += 2 * scores * (double)h.size;
+  n->n[COST_softmax] += scores;
+}
+
+void cost_count_op(const ir_graph *g, const ir_value *v, uint64_t sequence, cost_counts *n) {
+  double channels = (double)v->type.dim[v->type.rank - 1];
+  switch (v->op) {
+  case OP_attention:
+    count_attention(g, v, (double)sequence, n);
+    break;
+  case OP_linear:
+    if (v->attr[A_act].i != ACT_NONE && v->attr[A_act].i != ACT_RELU) n->n[COST_act] += channels;
+    if (ir_in(g, v, 4)) n->n[COST_norm] += channels;
+    break;
+  case OP_gelu:
+  case OP_tanh:
+    n->n[COST_act] += channels;
+    break;
+  case OP_layernorm:
+    n->n[COST_norm] += channels;
+    break;
+  case OP_embed:
+    n->n[COST_norm] += ir_in(g, v, 5) ? channels : 0;
+    n->n[COST_move] += channels;
+    break;
+  default:
+    n->n[COST_move] += channels;
   }
+}
+
+/* ---- fitting ---- */
+
+enum { SWEEPS = 20000 };
+
+/* One step of coordinate descent: the best value of constant `row`, the others as they are. */
+static void fit_row(const cost_counts *n, const double *time, uint32_t count, int row,
+                    cost_table *t) {
+  double along = 0, square = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    double share = n[i].n[row] / time[i];
+    along += share * (1 - cost_total(t, &n[i]) / time[i]);
+    square += share * share;
   }
+  if (square > 0) t->unit[row] = fmax(0, t->unit[row] + along / square);
+}
+
+void cost_fit(const cost_counts *n, const double *time, uint32_t count, cost_table *t) {
+  for (int sweep = 0; sweep < SWEEPS; sweep++)
+    for (int row = 0; row < COST_COUNT; row++)
+      fit_row(n, time, count, row, t);
 }

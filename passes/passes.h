@@ -16,11 +16,32 @@ enum sparse_mode {
   SPARSE_PATTERN /* this pattern wherever the weight's shape allows it, else dense */
 };
 
+enum cost {
+#define COST(name, v3, v4, doc) COST_##name,
+#include "passes/cost.def"
+#undef COST
+  COST_COUNT
+};
+/* What the rows of cost.def take on a machine. */
+typedef struct cost_table {
+  double unit[COST_COUNT];
+} cost_table;
+
+/* What measuring has found for a class of linears. */
+typedef struct tuned_class {
+  const char *name; /* as linear_class spells it */
+  const char *cut;  /* as cut_print spells it */
+  double gain;      /* times dense */
+} tuned_class;
+
 typedef struct pass_options {
   int opt_level; /* 0 … 3 */
   enum sparse_mode sparse;
-  pattern sparse_pattern; /* with SPARSE_PATTERN */
-  enum isa_level isa;     /* the highest level of the object: partition and schedule follow it */
+  pattern sparse_pattern;   /* with SPARSE_PATTERN */
+  enum isa_level isa;       /* the highest level of the object: partition and schedule follow it */
+  const cost_table *costs;  /* NULL: those that spcc comes with */
+  const tuned_class *tuned; /* with SPARSE_AUTO, goes before the cost model */
+  uint32_t tuned_count;
 } pass_options;
 
 /* What every pass works with. */
@@ -58,7 +79,8 @@ void pipeline_forget(ir_graph *g);
 pass_fn pass_fold, pass_dead, pass_fuse, pass_partition, pass_schedule, pass_plan;
 
 /* ---- classify: what a weight looks like; computed when asked, never stored ---- */
-enum { CLASSIFY_BLOCKS = 6 }; /* 4x1 8x1 16x1 1x4 1x16 16x16, in this order */
+enum { CLASSIFY_BLOCKS = 6 };    /* 4x1 8x1 16x1 1x4 1x16 16x16, in this order */
+enum { CLASSIFY_LARGEST = 256 }; /* elements of the largest block */
 extern const pattern classify_blocks[CLASSIFY_BLOCKS];
 typedef struct classify_result {
   uint64_t rows, cols, nnz;
@@ -67,6 +89,8 @@ typedef struct classify_result {
   uint64_t blocks[CLASSIFY_BLOCKS];
   /* Blocks among them that hold at least 3/4 of their elements, and the non-zeros in those. */
   uint64_t filled_blocks[CLASSIFY_BLOCKS], filled_nnz[CLASSIFY_BLOCKS];
+  /* Blocks that lie wholly in the weight, by the number of their non-zeros. */
+  uint64_t whole[CLASSIFY_BLOCKS][CLASSIFY_LARGEST + 1];
   bool nm24, nm14, nm48; /* every group of m inputs holds at most n non-zeros, cols % m == 0 */
   pattern best;          /* the tightest pattern that describes the non-zeros: dense (over 90 %
                             full), the largest block shape at least 95 % filled, N:M, else
@@ -75,10 +99,63 @@ typedef struct classify_result {
 /* `w` is [rows, cols] row-major. */
 void classify(const float *w, uint64_t rows, uint64_t cols, classify_result *out);
 
-/* ---- cost model ---- */
-/* Predicted cycles of one part at `tokens` tokens on one core of the level. nnz counts non-zeros,
- * units counts blocks (or runs) of the part. */
-double cost_part_cycles(enum isa_level isa, const ir_part *p, uint64_t rows, uint64_t nnz,
-                        uint64_t units, uint64_t tokens);
+/* ---- ways to cut a weight, and what they cost ---- */
+enum { COST_SLAB = 1024 /* inputs, where schedule chooses */ };
+typedef struct cost_row {
+  const char *name;
+  double shipped[ISA_COUNT];
+  const char *doc;
+} cost_row;
+extern const cost_row cost_rows[COST_COUNT];
+/* How often each row of cost.def occurs. */
+typedef struct cost_counts {
+  double n[COST_COUNT];
+} cost_counts;
+
+/* The constants that spcc comes with. */
+cost_table cost_shipped(enum isa_level isa);
+/* The time of what was counted, on one core, in the unit of cost.def. */
+double cost_total(const cost_table *t, const cost_counts *n);
+/* The constants that describe `count` measured times best (least squares of the relative errors, no
+ * constant below 0); rows that none of them counts stay as they are in *t. */
+void cost_fit(const cost_counts *n, const double *time, uint32_t count, cost_table *t);
+/* Adds what a part of `rows` outputs and `units` units (register tiles of blocks, runs, single
+ * non-zeros) does for a token. */
+void cost_count_part(const ir_part *p, uint64_t rows, uint64_t units, cost_counts *n);
+/* Adds what an op does for a token of a sequence of this length; of a linear, what comes on top of
+ * its parts. */
+void cost_count_op(const ir_graph *g, const ir_value *v, uint64_t sequence, cost_counts *n);
+
+/* A candidate of partition: parts that sum to the weight. */
+enum { CUT_PARTS = 2, MAX_CUTS = 64, CUT_TEXT_MAX = 96 };
+typedef struct weight_cut {
+  ir_part part[CUT_PARTS];
+  double fill[CUT_PARTS]; /* share of the part's elements that are not zero */
+  uint32_t count;
+  cost_counts counts; /* for a token */
+  double cost;        /* predicted from them */
+  bool measured_only; /* the model does not tell it from another; the tuner may */
+} weight_cut;
+/* A weight, looked at once for all its cuts. */
+typedef struct cut_source {
+  arena *arena;
+  const cost_table *costs;
+  const float *w; /* [m, k] row-major */
+  uint32_t m, k;
+  classify_result stats;
+} cut_source;
+void cut_look(cut_source *s, arena *a, const cost_table *costs, const float *w, uint32_t m,
+              uint32_t k);
+/* Writes the candidates, the first of them dense, into list[MAX_CUTS]; returns how many. Kernels
+ * can run every one of them. */
+uint32_t cut_all(const cut_source *s, weight_cut *list);
+/* The pattern imposed on the weight; false where its shape or the kernels do not allow it. */
+bool cut_by_pattern(const cut_source *s, pattern p, weight_cut *out);
+/* What linears that are as fast as each other, cut in the same way, have in common: the shape, the
+ * ops that were fused in, pattern and density, to quarters of an octave. */
+const char *linear_class(const ir_graph *g, const ir_value *v, const cut_source *s);
+/* Writes the spelling, such as "4x1:2+unstructured/64" (":" fill, "/" inputs of a slab), into
+ * text[CUT_TEXT_MAX] and returns it. */
+char *cut_print(const weight_cut *c, char *text);
 
 #endif

@@ -42,6 +42,12 @@ void arena_free(arena *a) {
   free(a);
 }
 
+arena *arena_scratch(const arena *a) {
+  arena *scratch = arena_new(a->max - a->used, a->full, a->context);
+  if (!scratch) a->full(a->context, sizeof *scratch);
+  return scratch;
+}
+
 size_t arena_used(const arena *a) {
   return a->used;
 }

@@ -16,6 +16,9 @@ typedef void arena_full(void *context, size_t bytes);
 
 /* Makes an arena that hands out at most `max_bytes`; NULL when the system refuses. */
 arena *arena_new(size_t max_bytes, arena_full *full, void *context);
+/* A new arena for what is not needed long. It has the handler of `a`, and what the limit of `a`
+ * leaves now. */
+arena *arena_scratch(const arena *a);
 void arena_free(arena *a);
 
 /* `bytes` of zeroed memory at an alignment of `align`, a power of two up to 4096. */

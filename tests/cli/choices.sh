@@ -1,0 +1,50 @@
+# Measured constants and choices: --calibrate, --calibration.
+. "${0%/*}/lib.sh"
+make_model
+export XDG_CACHE_HOME="$work/in.cache"
+
+# What is wrong with a file of constants.
+costs() {
+  printf '%s\n' "$@" >in.costs
+}
+expect 3 "no.costs: error: cannot open: No such file or directory [E_OPEN]" "$SPCC" in.yaml --calibration=no.costs
+costs 'spcc-costs 2'
+expect 1 "in.costs:1:1: error: the first line is not 'spcc-costs 1'; 'spcc cpu --calibrate' makes such files [E_VERSION]" "$SPCC" in.yaml --calibration=in.costs
+costs 'spcc-costs 1' 'x86-64-v4.speed 1'
+expect 1 "in.costs:2:1: error: 'x86-64-v4.speed' is no constant of this version of spcc; measure again with 'spcc cpu --calibrate' [E_KEY]" "$SPCC" in.yaml --calibration=in.costs
+costs 'spcc-costs 1' '# a comment' 'x86-64-v4.dense'
+expect 1 "in.costs:3:1: error: a line 'NAME NUMBER' is expected [E_KEY]" "$SPCC" in.yaml --calibration=in.costs
+for bad in fast -1 nan 1e9 1x; do
+  costs 'spcc-costs 1' "x86-64-v4.dense $bad"
+  expect 1 "in.costs:2:1: error: '$bad' is no value for x86-64-v4.dense: a number from 0 to 1000000 is expected [E_FLOAT]" "$SPCC" in.yaml --calibration=in.costs
+done
+costs 'spcc-costs 1' 'x86-64-v4.dense 1' 'x86-64-v4.dense 1'
+expect 1 "in.costs:3:1: error: 'x86-64-v4.dense' stands twice [E_DUP_KEY]" "$SPCC" in.yaml --calibration=in.costs
+costs 'spcc-costs 1' 'x86-64-v4.dense 1'
+expect 1 "in.costs: error: x86-64-v4.dense_row is missing; measure again with 'spcc cpu --calibrate' [E_KEY]" "$SPCC" in.yaml --calibration=in.costs
+expect 3 "no/such/costs: error: cannot make a file in this folder: No such file or directory [E_OPEN]" "$SPCC" cpu --calibrate --calibration=no/such/costs
+expect 3 "spcc: error: there is no place for 'costs': neither XDG_CACHE_HOME nor HOME is set [E_OPEN]" env -u XDG_CACHE_HOME -u HOME "$SPCC" in.yaml --calibration=cached
+
+# What is measured can be used, and changes nothing where it is not asked for.
+succeed "$SPCC" in.yaml -o before.o
+succeed "$SPCC" cpu --calibrate -t 0.01
+grep -q "^written to $XDG_CACHE_HOME/spcc/costs$" .out || fail "no file of constants is named: $(cat .out)"
+cp "$XDG_CACHE_HOME/spcc/costs" in.costs
+succeed "$SPCC" in.yaml -o after.o
+cmp -s before.o after.o || fail 'the file in the cache was used without --calibration'
+succeed "$SPCC" in.yaml --calibration=cached -o cached.o
+succeed "$SPCC" in.yaml --calibration=in.costs -o named.o
+cmp -s cached.o named.o || fail 'the same constants gave two objects'
+
+# The constants decide: dense that costs nothing is chosen, at 100 times the cost it is not.
+level=$(sed -n 's/^\(x86-64-v[0-9]\)\.dense .*/\1/p' in.costs | tail -n 1)
+for factor in 0 100; do
+  sed "s/\.dense .*/.dense $factor/; s/\.dense_row .*/.dense_row 0/" in.costs >in.other
+  succeed "$SPCC" in.yaml -march="$level" --calibration=in.other --emit=ir -o -
+  kernel=$(sed -n 's/.*kernel=\([a-z]*\) .*/\1/p' .out | head -n 1)
+  [ $factor = 0 ] && [ "$kernel" != dense ] && fail "free dense is not chosen but $kernel"
+  [ $factor = 100 ] && [ "$kernel" = dense ] && fail 'dense is chosen at 100 times its cost'
+done
+rm -f ./*.o ./*.h
+files
+finish
