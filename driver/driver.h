@@ -58,7 +58,15 @@ typedef struct driver {
 } driver;
 
 /* ---- the tables ---- */
-enum flag_kind { FLAG_SWITCH, FLAG_TEXT, FLAG_INT, FLAG_NUMBER, FLAG_BYTES, FLAG_CHOICE };
+enum flag_kind {
+  FLAG_SWITCH,
+  FLAG_TEXT,
+  FLAG_INT,
+  FLAG_NUMBER,
+  FLAG_SECONDS, /* without a value, flag_number returns its `otherwise` */
+  FLAG_BYTES,
+  FLAG_CHOICE
+};
 
 typedef struct flag_info {
   const char *spelling;

@@ -49,7 +49,8 @@ static bool set_value(const driver *dr, flag_use *use, const char *text) {
   switch (f->kind) {
   case FLAG_INT:
   case FLAG_NUMBER:
-    ok = parse_decimal(text, f->kind == FLAG_NUMBER, &use->number) && use->number >= f->lo &&
+  case FLAG_SECONDS:
+    ok = parse_decimal(text, f->kind != FLAG_INT, &use->number) && use->number >= f->lo &&
          use->number <= f->hi;
     if (!ok)
       usage_error(dr, "'%s' is no value for %s: %s from %.10g to %.10g is expected", text,
@@ -128,7 +129,7 @@ static bool parse_flag(driver *dr, int argc, char **argv, int *i) {
   const flag_info *f = &flag_table[flag];
   flag_use *use = &dr->uses[dr->use_count++];
   *use = (flag_use){.flag = flag, .text = ""};
-  if (f->kind == FLAG_SWITCH) return true;
+  if (f->kind == FLAG_SWITCH || (f->kind == FLAG_SECONDS && !*rest)) return true;
   if (*rest) return set_value(dr, use, rest + (*rest == '='));
   if (++*i < argc) return set_value(dr, use, argv[*i]);
   usage_error(dr, "%s needs a value: %s", f->spelling, f->value);
@@ -213,7 +214,7 @@ const char *flag_text(const driver *dr, enum flag f, const char *otherwise) {
 
 double flag_number(const driver *dr, enum flag f, double otherwise) {
   const flag_use *use = last_use(dr, f);
-  return use ? use->number : otherwise;
+  return use && *use->text ? use->number : otherwise;
 }
 
 int64_t flag_int(const driver *dr, enum flag f, int64_t otherwise) {

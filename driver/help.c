@@ -26,7 +26,9 @@ static void print_wrapped(const char *text) {
 static void print_flag(const flag_info *f) {
   bool is_long = f->spelling[0] == '-' && f->spelling[1] && f->spelling[2];
   const char *between = f->kind == FLAG_SWITCH ? "" : is_long ? "=" : " ";
-  int column = printf("  %s%s%s", f->spelling, between, f->value);
+  bool optional = f->kind == FLAG_SECONDS;
+  int column = printf("  %s%s%s%s%s", f->spelling, optional ? "[" : "", between, f->value,
+                      optional ? "]" : "");
   if (column >= DOC_COLUMN)
     printf("\n%*s", DOC_COLUMN, "");
   else

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "driver/output.h"
+#include "driver/tune.h"
 
 enum { IR_TEXT_MAX = 16 << 20 };
 /* Constants up to this size stand in the IR text itself. */
@@ -118,6 +119,7 @@ bool source_close(driver *dr, model_source *m) {
 
 typedef struct pass_watch {
   driver *dr;
+  build_options *options;
   const char *next; /* rest of the list of passes: the one that runs now, and those after it */
   pass_observer *observe;
   void *context;
@@ -134,12 +136,17 @@ static const char *pass_list(driver *dr, const build_options *o) {
   return list;
 }
 
+/* --tune, and there are choices. */
+static bool is_tuned(const build_options *o) {
+  return o->tune && o->pass.sparse == SPARSE_AUTO && !o->codegen.generic;
+}
+
 unsigned build_stages(driver *dr, const build_options *o) {
   const char *list = pass_list(dr, o);
   unsigned n = *list != 0;
   for (; *list; list++)
     n += *list == ',';
-  return n;
+  return n + is_tuned(o);
 }
 
 /* Called after each pass; begins the stage of the next. */
@@ -147,6 +154,10 @@ static bool after_pass(void *context, const char *name, const ir_graph *g) {
   pass_watch *w = context;
   if (w->observe && !w->observe(w->context, name, g)) return false;
   size_t length = strcspn(w->next, ",");
+  if (is_tuned(w->options) && length && strncmp(w->next, "partition", length) == 0) {
+    stage_begin(w->dr, "tune");
+    if (!tune_graph(w->dr, g, w->options)) return false;
+  }
   if (length) stage_begin(w->dr, arena_strndup(w->dr->arena, w->next, length));
   w->next += length + (w->next[length] == ',');
   return true;
@@ -154,10 +165,11 @@ static bool after_pass(void *context, const char *name, const ir_graph *g) {
 
 bool build_passes(driver *dr, ir_graph *g, const build_options *o, pass_observer *observe,
                   void *context) {
+  build_options own = *o; /* tuning adds to it */
   pass_context c = {
-      .arena = dr->arena, .diag = dr->diag, .options = &o->pass, .remarks = o->remarks};
+      .arena = dr->arena, .diag = dr->diag, .options = &own.pass, .remarks = o->remarks};
   const char *list = pass_list(dr, o);
-  pass_watch w = {.dr = dr, .next = list, .observe = observe, .context = context};
+  pass_watch w = {.dr = dr, .options = &own, .next = list, .observe = observe, .context = context};
   if (!o->passes && !o->codegen.generic) return pipeline_run(g, &c, after_pass, &w);
   return pipeline_run_list(g, &c, list, after_pass, &w);
 }

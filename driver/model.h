@@ -12,6 +12,7 @@ typedef struct build_options {
   pass_options pass;
   codegen_options codegen;
   const char *passes; /* --passes; NULL: the pipeline */
+  bool tune;          /* measure before the pass partition */
   bool remarks;
 } build_options;
 

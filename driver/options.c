@@ -96,6 +96,16 @@ static bool read_costs(driver *dr, build_options *o) {
   return true;
 }
 
+static bool read_tune(driver *dr, build_options *o) {
+  o->tune = flag_given(dr, F_TUNE);
+  const char *without = o->codegen.generic              ? "--pipeline=generic"
+                        : o->pass.sparse != SPARSE_AUTO ? "--sparse"
+                                                        : NULL;
+  if (!o->tune || !without) return true;
+  return diag_error(dr->diag, loc_file(NULL), E_CONFIG,
+                    "--tune has nothing to choose from with %s; leave one of them out", without);
+}
+
 static bool read_precision(driver *dr) {
   if (!strcmp(flag_text(dr, F_PRECISION, "fp32"), "fp32")) return true;
   return diag_error(dr->diag, loc_file(NULL), E_CONFIG,
@@ -124,6 +134,7 @@ bool build_options_read(driver *dr, build_options *o) {
   ok = read_levels(dr, o) && ok;
   ok = read_sparse(dr, o) && ok;
   ok = read_costs(dr, o) && ok;
+  ok = read_tune(dr, o) && ok;
   ok = read_precision(dr) && ok;
   return read_name(dr, o) && ok;
 }

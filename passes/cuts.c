@@ -6,8 +6,8 @@
 
 #include "passes/passes.h"
 
-/* Inputs of a gather's slab. The first is what the cost model assumes; others are for the tuner. */
-static const uint32_t gather_slabs[] = {64, 48, 96, 128, 192, 256};
+/* Inputs of a gather's slab: 0 as gather_slab says, the others for the tuner alone. */
+static const uint32_t gather_slabs[] = {0, 48, 64, 96, 128, 192, 256};
 enum { GATHER_SLABS = sizeof gather_slabs / sizeof gather_slabs[0] };
 
 static ir_part make_part(const cut_source *s, pattern p, enum ir_kernel kernel, uint32_t lo,
@@ -40,7 +40,7 @@ static void add_part(const cut_source *s, weight_cut *out, ir_part p, uint64_t u
 static void add_gather(const cut_source *s, weight_cut *out, pattern p, uint32_t slab, uint32_t lo,
                        uint32_t hi, uint64_t units, uint64_t nnz) {
   ir_part part = make_part(s, p, K_gather, lo, hi, 1);
-  part.k_block = slab;
+  part.k_block = slab ? slab : gather_slab(&part, hi - lo, units);
   add_part(s, out, part, units, nnz);
 }
 
@@ -112,8 +112,8 @@ static bool block_cut(const cut_source *s, pattern label, uint32_t fill, uint32_
   if (shape < 0 || whole == 0 || s->k % label.cols != 0 || !ir_kernel_serves(K_block, &label))
     return false;
   uint64_t in_blocks, in_rows, blocks = count_blocks(s, shape, fill, &in_blocks);
-  if (blocks == 0 && fill > 1) return false;
-  count_blocks(s, shape, 1, &in_rows);
+  uint64_t all = count_blocks(s, shape, 1, &in_rows);
+  if (fill > 1 && (blocks == 0 || blocks == all)) return false;
   *out = (weight_cut){.count = 0};
   add_part(s, out, make_part(s, label, K_block, 0, whole, fill), blocks * label.rows / 4,
            in_blocks);

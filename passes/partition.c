@@ -66,8 +66,10 @@ static void choose(partitioner *q) {
 static const char *dense_reason(const partitioner *q) {
   const pass_options *o = q->c->options;
   char text[PATTERN_TEXT_MAX];
-  if (o->sparse == SPARSE_OFF || o->sparse_pattern.kind == PATTERN_DENSE) return "as asked for";
-  if (o->sparse == SPARSE_PATTERN)
+  bool asked = o->sparse == SPARSE_PATTERN;
+  if (o->sparse == SPARSE_OFF || (asked && o->sparse_pattern.kind == PATTERN_DENSE))
+    return "as asked for";
+  if (asked)
     return arena_printf(q->c->arena, "no kernel runs %s on this shape",
                         pattern_print(&o->sparse_pattern, text));
   if (q->tuned) return "measured faster than every sparse way";

@@ -119,6 +119,8 @@ double cost_total(const cost_table *t, const cost_counts *n);
 /* The constants that describe `count` measured times best (least squares of the relative errors, no
  * constant below 0); rows that none of them counts stay as they are in *t. */
 void cost_fit(const cost_counts *n, const double *time, uint32_t count, cost_table *t);
+/* Inputs of a slab of a gather with `rows` outputs and `units` units, unless the tuner chooses. */
+uint32_t gather_slab(const ir_part *p, uint64_t rows, uint64_t units);
 /* Adds what a part of `rows` outputs and `units` units (register tiles of blocks, runs, single
  * non-zeros) does for a token. */
 void cost_count_part(const ir_part *p, uint64_t rows, uint64_t units, cost_counts *n);

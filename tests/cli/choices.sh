@@ -1,4 +1,4 @@
-# Measured constants and choices: --calibrate, --calibration.
+# Measured constants and choices: --calibrate, --calibration, --tune.
 . "${0%/*}/lib.sh"
 make_model
 export XDG_CACHE_HOME="$work/in.cache"
@@ -36,6 +36,13 @@ succeed "$SPCC" in.yaml --calibration=cached -o cached.o
 succeed "$SPCC" in.yaml --calibration=in.costs -o named.o
 cmp -s cached.o named.o || fail 'the same constants gave two objects'
 
+# A layer without zeros says why it is dense, and how near the best other way comes.
+succeed "$SPCC" in.yaml --sparse=off -o off.o
+run "$SPCC" in.yaml --sparse=off --remarks -o off.o
+grep -q 'compiled dense, as asked for$' .err || fail "--sparse=off: $(cat .err)"
+run "$SPCC" in.yaml --sparse=8x8 --remarks -o off.o
+grep -q 'compiled dense, no kernel runs 8x8 on this shape$' .err || fail "--sparse=8x8: $(cat .err)"
+
 # The constants decide: dense that costs nothing is chosen, at 100 times the cost it is not.
 level=$(sed -n 's/^\(x86-64-v[0-9]\)\.dense .*/\1/p' in.costs | tail -n 1)
 for factor in 0 100; do
@@ -44,6 +51,46 @@ for factor in 0 100; do
   kernel=$(sed -n 's/.*kernel=\([a-z]*\) .*/\1/p' .out | head -n 1)
   [ $factor = 0 ] && [ "$kernel" != dense ] && fail "free dense is not chosen but $kernel"
   [ $factor = 100 ] && [ "$kernel" = dense ] && fail 'dense is chosen at 100 times its cost'
+done
+
+# --tune: what cannot be, and files that are no cache.
+expect 1 "spcc: error: --tune has nothing to choose from with --sparse; leave one of them out [E_CONFIG]" "$SPCC" in.yaml --tune --sparse=off
+expect 1 "spcc: error: --tune has nothing to choose from with --pipeline=generic; leave one of them out [E_CONFIG]" "$SPCC" in.yaml --tune --pipeline=generic
+expect 2 "spcc: error: 'long' is no value for --tune: a number from 0 to 86400 is expected (see spcc --help)" "$SPCC" in.yaml --tune=long
+not_cache='this is no file of results of --tune; remove it, or name another with --tune-cache=FILE [E_VERSION]'
+costs 'spcc-tune 2'
+expect 1 "in.costs:1:1: error: $not_cache" "$SPCC" in.yaml --tune=0 --tune-cache=in.costs
+for bad in 'a b c d e' 'a b c d e 0' 'a b c d e 1x' 'a b c d e 1 f'; do
+  costs 'spcc-tune 1' 'a b c d e 1' "$bad"
+  expect 1 "in.costs:3:1: error: $not_cache" "$SPCC" in.yaml --tune=0 --tune-cache=in.costs
+done
+
+# No time and no cache: the cost model chooses, and nothing is written.
+succeed "$SPCC" in.yaml --tune=0 -o none.o
+cmp -s before.o none.o || fail 'an empty cache changes the object'
+[ -e "$XDG_CACHE_HOME/spcc/tune" ] && fail 'an empty cache was written'
+
+# What is measured is kept, beside the records of others, and gives the same bytes again.
+other='0.0.0 x86-64-v4 other-cpu 16x8:dense:0 dense 1'
+costs 'spcc-tune 1' "$other"
+mv in.costs in.tune
+march=-march=native
+succeed "$SPCC" in.yaml $march --tune --tune-cache=in.tune -o tuned.o
+grep -q "^$other\$" in.tune || fail 'records of other machines are gone'
+[ "$(grep -c ' dense [0-9.e+]*$' in.tune)" = 2 ] || fail "dense was not measured: $(cat in.tune)"
+cp in.tune in.before
+succeed "$SPCC" in.yaml $march --tune=0 --tune-cache=in.tune -o again.o
+succeed "$SPCC" in.yaml $march --tune --tune-cache=in.tune -o third.o
+cmp -s tuned.o again.o && cmp -s tuned.o third.o || fail 'the same cache gave other objects'
+cmp -s in.tune in.before || fail 'a complete cache was written again'
+
+# Its times decide.
+for wanted in dense block; do
+  sed "s/ dense [0-9.e+]*\$/ dense $([ $wanted = dense ] && echo 1e-3 || echo 1e9)/; s/ 16x1 [0-9.e+]*\$/ 16x1 1/" in.tune >in.other
+  run "$SPCC" in.yaml $march --tune=0 --tune-cache=in.other --emit=ir --remarks -o -
+  kernel=$(sed -n 's/.*kernel=\([a-z]*\) .*/\1/p' .out | head -n 1)
+  [ "$kernel" = $wanted ] || fail "$wanted was fastest but $kernel is chosen"
+  grep -q measured .err || fail "the remark does not tell what was measured: $(cat .err)"
 done
 rm -f ./*.o ./*.h
 files
