@@ -28,6 +28,14 @@ void b_set_scalar(bld *b, const isa *level) {
   b->vi = b->i32;
 }
 
+/* .eh_frame: debuggers and profilers walk from a kernel, which layers share, up to the layer. */
+static void unwind_table(bld *b, V fn) {
+  enum { ASYNC = 2 }; /* right at every instruction, not at calls alone */
+  unsigned kind = LLVMGetEnumAttributeKindForName("uwtable", 7);
+  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                          LLVMCreateEnumAttribute(b->cx, kind, ASYNC));
+}
+
 static void string_attribute(bld *b, V fn, const char *key, const char *value) {
   LLVMAttributeRef a =
       LLVMCreateStringAttribute(b->cx, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
@@ -52,6 +60,7 @@ V b_function(bld *b, const char *name, LLVMTypeRef result, const LLVMTypeRef *ar
   b->fn = LLVMAddFunction(b->mod, name, type);
   LLVMSetLinkage(b->fn, LLVMInternalLinkage);
   enum_attribute(b, b->fn, (unsigned)LLVMAttributeFunctionIndex, "nounwind");
+  unwind_table(b, b->fn);
   if (b->isa) isa_attributes(b, b->fn);
   LLVMPositionBuilderAtEnd(b->b, LLVMAppendBasicBlockInContext(b->cx, b->fn, "entry"));
   b_debug_function(b, name);
@@ -68,6 +77,10 @@ void b_noalias(bld *b, uint32_t i) {
 
 void b_noinline(bld *b) {
   enum_attribute(b, b->fn, (unsigned)LLVMAttributeFunctionIndex, "noinline");
+}
+
+void b_stays_on_stack(bld *b) {
+  string_attribute(b, b->fn, "disable-tail-calls", "true");
 }
 
 void b_return(bld *b, V value) {

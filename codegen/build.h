@@ -55,6 +55,8 @@ V b_arg(const bld *b, uint32_t i);
 void b_noalias(bld *b, uint32_t i);
 /* Keeps the function out of its callers, so that perf and gdb see its name. */
 void b_noinline(bld *b);
+/* Keeps the function on the stack while it calls another: no call becomes a jump. */
+void b_stays_on_stack(bld *b);
 void b_return(bld *b, V value); /* NULL: nothing */
 V b_call(bld *b, V fn, const V *args, uint32_t n);
 V b_call_type(bld *b, LLVMTypeRef type, V fn, const V *args, uint32_t n);

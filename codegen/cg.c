@@ -58,6 +58,7 @@ void cg_phase_begin(cg *c, phase *p) {
   const char *name = arena_printf(c->a, "%s.%s@%s", c->g->name, p->name, b->isa->name);
   p->fn[b->isa->level] = b_function(b, name, b->none, t, 4);
   b_noinline(b);
+  b_stays_on_stack(b);
 }
 
 /* ---- live quarters ---- */
