@@ -138,10 +138,6 @@ bool costs_measure(driver *dr, enum isa_level level, cost_table *out) {
 
 /* ---- the command ---- */
 
-/* The levels of this machine, and what the runtime calls them. */
-static const uint32_t cpu_levels[ISA_COUNT] = {
-    [ISA_X86_64_V3] = SPCC_CPU_X86_64_V3, [ISA_X86_64_V4] = SPCC_CPU_X86_64_V4};
-
 static void print_costs(const machine_costs *costs, const char *path) {
   printf("%-24s %10s %10s  %s\n", "constant", "measured", "shipped", "of");
   for (int level = 0; level < ISA_COUNT; level++)
@@ -158,7 +154,7 @@ int cpu_calibrate(driver *dr) {
   output out = {.path = path};
   if (!outputs_check(dr, &out, 1, NULL, 0)) return EXIT_SYSTEM;
   for (int level = 0; level < ISA_COUNT; level++) {
-    if (cpu_levels[level] > spcc_cpu()) continue;
+    if (cpu_level((enum isa_level)level) > spcc_cpu()) continue;
     status_line(dr, "measuring %s …", isa_names[level]);
     if (!costs_measure(dr, (enum isa_level)level, &costs.table[level])) return EXIT_REJECTED;
     costs.known[level] = true;

@@ -16,6 +16,11 @@ typedef struct build_options {
   bool remarks;
 } build_options;
 
+/* What the runtime calls an ISA level. */
+uint32_t cpu_level(enum isa_level level);
+/* The highest ISA level of this CPU; ISA_COUNT when spcc compiles for none of its levels. */
+enum isa_level native_level(void);
+
 /* The options that the flags ask for. False after an error. */
 bool build_options_read(driver *dr, build_options *o);
 

@@ -11,15 +11,21 @@ static bool bad_level(driver *dr, const char *word) {
                     isa_names[ISA_X86_64_V3], isa_names[ISA_X86_64_V4]);
 }
 
-/* The ISA level that a runtime level stands for; ISA_COUNT when spcc does not compile for it. */
-static enum isa_level of_cpu(uint32_t level) {
-  if (level == SPCC_CPU_X86_64_V4) return ISA_X86_64_V4;
-  return level == SPCC_CPU_X86_64_V3 ? ISA_X86_64_V3 : ISA_COUNT;
+uint32_t cpu_level(enum isa_level level) {
+  static const uint32_t levels[ISA_COUNT] = {
+      [ISA_X86_64_V3] = SPCC_CPU_X86_64_V3, [ISA_X86_64_V4] = SPCC_CPU_X86_64_V4};
+  return levels[level];
+}
+
+enum isa_level native_level(void) {
+  for (int level = ISA_COUNT; level-- > 0;)
+    if (cpu_level((enum isa_level)level) <= spcc_cpu()) return (enum isa_level)level;
+  return ISA_COUNT;
 }
 
 static bool add_level(driver *dr, const char *word, bool *wanted) {
   if (!strcmp(word, "native")) {
-    enum isa_level level = of_cpu(spcc_cpu());
+    enum isa_level level = native_level();
     if (level == ISA_COUNT)
       return diag_error(dr->diag, loc_file(NULL), E_TARGET,
                         "this CPU has neither %s nor %s; name one of them to compile for another "

@@ -152,7 +152,8 @@ double step_ns(const step_times *t, const char *name) {
   size_t length = strlen(name);
   for (uint32_t i = 0; i < t->count; i++) {
     const char *step = t->name[i];
-    if (strncmp(step, name, length) == 0 && (!step[length] || step[length] == '.')) sum += t->ns[i];
+    if (strncmp(step, name, length) == 0 && (!step[length] || !strcmp(step + length, ".norm")))
+      sum += t->ns[i];
   }
   return sum;
 }

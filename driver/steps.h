@@ -23,10 +23,11 @@ typedef struct step_times {
 /* Compiles a planned graph and calls it with random inputs. E_TARGET when this machine lacks the
  * level. What remains in memory is `out` alone. */
 bool steps_measure(driver *dr, const ir_graph *g, const steps_case *c, step_times *out);
-/* The time of the steps called `name` or `name.…`. */
+/* The time of the steps of an op (of a linear: of its weight) called `name`; a LayerNorm that was
+ * fused in counts. */
 double step_ns(const step_times *t, const char *name);
 
-/* A graph of ops to measure, each by itself. `name` must be no prefix of another one's. */
+/* A graph of ops to measure, each by itself. */
 ir_graph *lab_new(arena *a, int64_t max_batch, int64_t max_sequence);
 /* Packed rows [N, width] that are inputs; those of the same width and `which` are shared. */
 ir_id lab_rows(ir_graph *g, uint32_t width, uint32_t which);

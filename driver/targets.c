@@ -50,8 +50,7 @@ static int no_match(const chooser *c, const char *item) {
   diag_error(c->dr->diag, loc_file(c->file), E_NAME,
              "'%s' of %s matches none of the %zu weights that can be pruned; spcc inspect lists "
              "them%s",
-             item, c->flag == F_TARGETS ? "--targets" : "--ignore", c->count,
-             suggest_text(c->dr->arena, &near));
+             item, flag_table[c->flag].spelling, c->count, suggest_text(c->dr->arena, &near));
   return EXIT_REJECTED;
 }
 
@@ -76,6 +75,12 @@ static int mark_item(const chooser *c, const char *item) {
   for (size_t i = 0; i < c->count; i++)
     if (same_name(item, c->names[i])) found = c->mark[i] = true;
   return found ? EXIT_OK : no_match(c, item);
+}
+
+int target_mark(driver *dr, enum flag flag, const char *file, const char *item,
+                const char *const *names, size_t count, bool *mark) {
+  chooser c = {dr, flag, file, names, count, mark};
+  return mark_item(&c, item);
 }
 
 /* Marks what the uses of one flag match. */

@@ -10,5 +10,8 @@
  * that matches nothing is an error of the model `file`. Returns the exit code. */
 int targets_choose(driver *dr, const char *file, const char *const *names, size_t count,
                    bool *chosen);
+/* Sets mark[count] where one item, which is a value of `flag`, matches. */
+int target_mark(driver *dr, enum flag flag, const char *file, const char *item,
+                const char *const *names, size_t count, bool *mark);
 
 #endif

@@ -62,7 +62,8 @@ static void count_attention(const ir_graph *g, const ir_value *v, double sequenc
 }
 
 void cost_count_op(const ir_graph *g, const ir_value *v, uint64_t sequence, cost_counts *n) {
-  double channels = (double)v->type.dim[v->type.rank - 1];
+  int64_t last = v->type.dim[v->type.rank - 1];
+  double channels = last > 0 ? (double)last : 1; /* ids */
   switch (v->op) {
   case OP_attention:
     count_attention(g, v, (double)sequence, n);

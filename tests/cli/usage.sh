@@ -50,7 +50,7 @@ done
 files
 
 # What prints on standard output is asked for.
-for command in '' compile inspect prune run verify bench profile cpu; do
+for command in '' compile inspect prune run verify bench profile estimate cpu; do
   # shellcheck disable=SC2086
   succeed "$SPCC" $command --help
   grep -q '^Usage: spcc' .out || fail "$command --help shows no usage"
