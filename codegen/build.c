@@ -236,6 +236,13 @@ static V splat_constant(const bld *b, V scalar) {
   return LLVMConstVector(lane, b->isa->lanes);
 }
 
+void b_prefetch(bld *b, V p, uint64_t at) {
+  enum { READ = 0, FIRST_LEVEL = 3, DATA = 1 };
+  V args[] = {b_ati(b, p, at), k32(b, READ), k32(b, FIRST_LEVEL), k32(b, DATA)};
+  unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", strlen("llvm.prefetch"));
+  b_call(b, LLVMGetIntrinsicDeclaration(b->mod, id, &b->ptr, 1), args, 4);
+}
+
 V vk(const bld *b, double v) {
   return b->scalar ? kf(b, v) : splat_constant(b, kf(b, v));
 }

@@ -283,7 +283,8 @@ enum record {
   R_VALUES = 20,
   RECORD_BYTES = 64
 };
-enum { DENSE_ROWS = 6 }; /* outputs in a dense group, on every ISA */
+enum { BLOCKS_AHEAD = 8 }; /* a block record's indices that follow its last one: zeros */
+enum { DENSE_ROWS = 6 };   /* outputs in a dense group, on every ISA */
 
 /* ---- entry points, object ---- */
 /* <name>_run, <name>_workspace and <name>_info, from the phases that are there. */

@@ -4,6 +4,11 @@
 
 #include "codegen/cg.h"
 
+enum {
+  CACHE_LINE = 64,
+  WEIGHTS_AHEAD = 2048 /* bytes: the time of a group or so, several latencies of memory */
+};
+
 /* The rows of one group: where each output row starts, and its bias. */
 typedef struct group_rows {
   V y[MAX_BLOCK_ROWS], residual[MAX_BLOCK_ROWS], bias[MAX_BLOCK_ROWS];
@@ -35,6 +40,13 @@ static void multiply_add(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, uint
     for (uint32_t j = 0; j < vecs; j++)
       acc[r * vecs + j] = vfma(b, wr, xv[j], acc[r * vecs + j]);
   }
+}
+
+/* The weights of a large model come from memory, and a stream that is read as slowly as this one is
+ * not prefetched far enough by the machine. Past the end of a record comes the next one. */
+static void prefetch_weights(bld *b, V w, uint32_t count) {
+  for (uint32_t at = 0; at < count * 4; at += CACHE_LINE)
+    b_prefetch(b, w, WEIGHTS_AHEAD + at);
 }
 
 static void start(bld *b, bool first, const group_rows *g, uint32_t vecs, V at, V *acc) {
@@ -117,6 +129,7 @@ static void dense_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *
   const dense_context *d = context;
   loop k = b_loop(b, k64(b, 0), d->k, 1, acc, rows * vecs);
   V w = b_at(b, d->values, b_muli(b, k.i, (uint64_t)rows * 4));
+  prefetch_weights(b, w, rows);
   multiply_add(b, acc, rows, vecs, b_at(b, x, b_muli(b, k.i, TILE_BYTES)), 0, w, 0);
   b_loop_end(b, &k, acc);
 }
@@ -170,12 +183,27 @@ typedef struct block_context {
   uint32_t cols;
 } block_context;
 
+/* The activations of a block that comes soon: its inputs are in L2, in no order that the machine
+ * could foresee. Behind a group's last block the indices are those of the next one, behind the
+ * record's last they are padding (BLOCKS_AHEAD). */
+static void prefetch_inputs(bld *b, const block_context *d, V i, uint32_t vecs, V x) {
+  uint32_t ahead = d->cols < BLOCKS_AHEAD ? BLOCKS_AHEAD / d->cols : 1;
+  V index = b_at(b, d->index, b_muli(b, i, 2));
+  V column = b_load(b, b->i16, b_ati(b, index, (uint64_t)ahead * 2), 2);
+  V xk = b_at(b, x, b_muli(b, b_zext(b, column), (uint64_t)d->cols * TILE_BYTES));
+  for (uint32_t j = 0; j < d->cols; j++)
+    for (uint32_t at = 0; at < vecs * b->isa->lanes * 4; at += CACHE_LINE)
+      b_prefetch(b, xk, (uint64_t)j * TILE_BYTES + at);
+}
+
 static void block_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *context) {
   const block_context *d = context;
   loop i = b_loop(b, k64(b, 0), d->count, 1, acc, rows * vecs);
   V column = b_load(b, b->i16, b_at(b, d->index, b_muli(b, i.i, 2)), 2);
   V xk = b_at(b, x, b_muli(b, b_zext(b, column), (uint64_t)d->cols * TILE_BYTES));
   V w = b_at(b, d->values, b_muli(b, i.i, (uint64_t)d->cols * rows * 4));
+  prefetch_weights(b, w, rows * d->cols);
+  prefetch_inputs(b, d, i.i, vecs, x);
   for (uint32_t j = 0; j < d->cols; j++)
     multiply_add(b, acc, rows, vecs, xk, (uint64_t)j * TILE_BYTES, w, (uint64_t)j * rows * 4);
   b_loop_end(b, &i, acc);

@@ -110,6 +110,7 @@ static void block_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t l
     }
     memcpy(q->head.data + count_at, &count, 4);
   }
+  put(&q->index, &(uint16_t[BLOCKS_AHEAD]){0}, BLOCKS_AHEAD * sizeof(uint16_t));
   field[R_GROUPS / 4] = n / r;
 }
 

@@ -5,7 +5,7 @@
 
 enum {
   TILE_GROUP = 2,    /* token tiles in one item */
-  L2_SLAB = 1024,    /* inputs of a dense or block slab: 256 KiB a tile, two tiles in L2 */
+  L2_SLAB = 768,     /* inputs of a dense or block slab: 192 KiB a tile, two tiles in L2 */
   DENSE_GROUP = 6,   /* outputs of a dense register tile */
   CHUNKS = 16,       /* chunks of a large linear */
   CHUNKS_GATHER = 8, /* fewer: a gather's buckets of equal rows should stay long */
