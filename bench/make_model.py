@@ -5,8 +5,9 @@
     make_model.py out/ --layers 2 --hidden 128 --heads 2 --ffn 512 --vocab 1000 --pattern 2:4
 
 The pattern is that of all encoder linears: dense, unstructured@S, RxC@S (R outputs by C inputs) or
-N:M, where S is the share of zeros, exact in every weight up to one block. Where the zeros are is
-random, so blocks are never larger than the pattern says but by chance.
+N:M or N:MxR (the same choice shared by R outputs), where S is the share of zeros, exact in every
+weight up to one block. Where the zeros are is random, so blocks are never larger than the pattern
+says but by chance.
 """
 import argparse
 import json
@@ -25,12 +26,12 @@ def parse_pattern(text):
     """A function from (shape, random generator) to a mask of what is kept."""
     if text == "dense":
         return lambda shape, r: np.ones(shape, bool)
-    if m := re.fullmatch(r"(\d+):(\d+)", text):
-        return lambda shape, r: n_of_m_mask(shape, r, int(m[1]), int(m[2]))
+    if m := re.fullmatch(r"(\d+):(\d+)(?:x(\d+))?", text):
+        return lambda shape, r: n_of_m_mask(shape, r, int(m[1]), int(m[2]), int(m[3] or 1))
     if m := re.fullmatch(r"(?:unstructured|(\d+)x(\d+))@(0?\.\d+|[01](?:\.0*)?)", text):
         rows, cols = int(m[1] or 1), int(m[2] or 1)
         return lambda shape, r: block_mask(shape, r, rows, cols, float(m[3]))
-    raise argparse.ArgumentTypeError(f"'{text}' is not dense, unstructured@S, RxC@S or N:M")
+    raise argparse.ArgumentTypeError(f"'{text}' is not dense, unstructured@S, RxC@S, N:M or N:MxR")
 
 
 def block_mask(shape, r, rows, cols, sparsity):
@@ -40,11 +41,11 @@ def block_mask(shape, r, rows, cols, sparsity):
     return keep.reshape(grid).repeat(rows, 0).repeat(cols, 1)[:shape[0], :shape[1]]
 
 
-def n_of_m_mask(shape, r, n, m):
-    if not 0 < n <= m or shape[1] % m != 0:
-        sys.exit(f"make_model.py: error: {n}:{m} does not fit a weight of {shape[1]} inputs")
-    order = r.random((shape[0], shape[1] // m, m)).argsort(-1)
-    return (order < n).reshape(shape)
+def n_of_m_mask(shape, r, n, m, shared):
+    if not 0 < n <= m or shape[1] % m != 0 or shared < 1 or shape[0] % shared != 0:
+        sys.exit(f"make_model.py: error: {n}:{m}x{shared} does not fit a weight of {shape}")
+    order = r.random((shape[0] // shared, shape[1] // m, m)).argsort(-1)
+    return (order < n).reshape(-1, shape[1]).repeat(shared, 0)
 
 
 def random_weights(a, r):

@@ -167,4 +167,5 @@ def main():
                 raise SystemExit(f"unknown command {command}")
 
 
-main()
+if __name__ == "__main__":
+    main()
