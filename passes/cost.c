@@ -41,7 +41,6 @@ void cost_count_part(const ir_part *p, uint64_t rows, uint64_t units, cost_count
   switch (p->kernel) {
   case K_dense:
     n->n[COST_dense] += (double)rows * width;
-    n->n[COST_dense_row] += (double)rows * slabs;
     break;
   case K_block:
     n->n[COST_block] += elements;
