@@ -27,7 +27,9 @@ static bool covers_all_rows(const ir_part *p, uint32_t m) {
   return p->row_ranges == 1 && p->rows[0].lo == 0 && p->rows[0].hi == m;
 }
 
-/* The layer's table in the weights: u64 offsets from the table: bias, then each part. */
+/* The layer's table in the weights: u64 offsets from the table, of the bias and then of each part,
+ * and behind those of MAX_PARTS parts u32 turn[chunks] (see fill_turns). */
+enum { TABLE_TURNS = 8 + 8 * MAX_PARTS };
 static V part_base(bld *b, V layer, uint32_t part) {
   return b_at(b, layer, b_load64(b, layer, 8 + (uint64_t)part * 8));
 }
@@ -201,6 +203,16 @@ static char *driver_key(cg *c, const linear *l) {
   return arena_printf(c->a, "%s.%s", key, c->b.isa->name);
 }
 
+/* The first chunk whose turn is item `item` of a group or a later one. */
+static V first_chunk(bld *b, const linear *l, V layer, V item) {
+  V n = k64(b, 0);
+  loop chunk = b_loop(b, k64(b, 0), k64(b, l->chunks), 1, &n, 1);
+  V turn = b_load32(b, b_at(b, layer, b_muli(b, chunk.i, 4)), TABLE_TURNS);
+  n = b_add(b, n, b_zext(b, b_lt(b, turn, item)));
+  b_loop_end(b, &chunk, &n);
+  return n;
+}
+
 /* The share of tile group `group` in the items [lo, hi). */
 static driver_args group_args(cg *c, const linear *l, V group, V lo, V hi) {
   bld *b = &c->b;
@@ -208,7 +220,9 @@ static driver_args group_args(cg *c, const linear *l, V group, V lo, V hi) {
   V first_tile = b_mul(b, group, step), first_item = b_muli(b, group, l->chunks);
   V y_at = b_muli(b, first_tile, (uint64_t)l->shape.m * TILE_BYTES);
   V x_at = b_muli(b, first_tile, (uint64_t)l->shape.k * TILE_BYTES);
-  V end = b_min(b, hi, b_addi(b, first_item, l->chunks));
+  V begin = b_sub(b, b_max(b, lo, first_item), first_item);
+  V end = b_sub(b, b_min(b, hi, b_addi(b, first_item, l->chunks)), first_item);
+  V chunk_lo = first_chunk(b, l, layer, begin), chunk_hi = first_chunk(b, l, layer, end);
   V rest = b_sub(b, b_arg(b, 4), b_muli(b, first_tile, TILE_QUARTERS));
   V quarters = b_min(b, rest, b_muli(b, step, TILE_QUARTERS));
   V tiles = cg_quarter_tiles(c, quarters);
@@ -220,8 +234,8 @@ static driver_args group_args(cg *c, const linear *l, V group, V lo, V hi) {
       .tiles = tiles,
       .quarters = quarters,
       .bias = b_at(b, layer, b_load64(b, layer, 0)),
-      .chunk_lo = b_sub(b, b_max(b, lo, first_item), first_item),
-      .chunk_hi = b_sub(b, end, first_item),
+      .chunk_lo = chunk_lo,
+      .chunk_hi = chunk_hi,
   };
 }
 
@@ -294,11 +308,62 @@ static void add_layer_row(cg *c, const ir_value *w, const ir_part *p, const pack
                   .bytes = packed->size};
 }
 
-/* Appends the layer's parts and its table of offsets; returns where the table is. */
+static uint32_t row_count(const ir_part *p) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < p->row_ranges; i++)
+    n += p->rows[i].hi - p->rows[i].lo;
+  return n;
+}
+
+/* Adds what the cost model says of a part to cost[chunks], in proportion to the bytes of the
+ * chunks' records. */
+static void add_part_cost(const linear *l, const ir_part *p, const packed_part *packed,
+                          const cost_table *unit, double *cost) {
+  cost_counts n = {0};
+  cost_count_part(p, row_count(p), packed->nnz / (p->r * p->c), &n);
+  double per_byte = cost_total(unit, &n) / (double)packed->size;
+  const uint64_t *directory = packed->data;
+  uint32_t records = packed->slabs * l->chunks;
+  for (uint32_t i = 0; i < records; i++) {
+    uint64_t end = i + 1 < records ? directory[i + 1] : packed->size;
+    cost[i % l->chunks] += per_byte * (double)(end - directory[i]);
+  }
+}
+
+/* What the rows of each chunk cost apart from their products. */
+static double *chunk_row_costs(cg *c, const linear *l, const cost_table *unit) {
+  double *cost = arena_array(c->a, double, l->chunks);
+  cost_counts row = {.n[COST_move] = 1};
+  if (l->shape.act == ACT_GELU || l->shape.act == ACT_GELU_TANH || l->shape.act == ACT_TANH)
+    row.n[COST_act] = 1;
+  for (uint32_t i = 0; i < l->chunks; i++) {
+    uint64_t lo = (uint64_t)i * l->chunk_rows, rows = l->shape.m - lo;
+    if (rows > l->chunk_rows) rows = l->chunk_rows;
+    cost[i] = (double)rows * cost_total(unit, &row);
+  }
+  return cost;
+}
+
+/* turn[chunks]: the item, of as many items as there are chunks and of equal cost, in which the
+ * middle of the chunk's cost lies. */
+static void fill_turns(const linear *l, const double *cost, uint32_t *turn) {
+  double total = 0, before = 0;
+  for (uint32_t i = 0; i < l->chunks; i++)
+    total += cost[i];
+  for (uint32_t i = 0; i < l->chunks; before += cost[i++]) {
+    double item = total > 0 ? (before + cost[i] / 2) / total * l->chunks : i;
+    turn[i] = item < l->chunks ? (uint32_t)item : l->chunks - 1;
+  }
+}
+
+/* Appends the layer's parts and its table; returns where the table is. */
 static uint64_t pack_layer(cg *c, linear *l) {
   const ir_value *v = l->v, *w = ir_in(c->g, v, 1);
-  uint64_t *table = arena_array(c->a, uint64_t, 1 + MAX_PARTS);
-  uint64_t at = blob_add(&c->blob, table, (1 + MAX_PARTS) * 8);
+  size_t size = TABLE_TURNS + (size_t)l->chunks * sizeof(uint32_t);
+  uint64_t *table = arena_alloc(c->a, size, sizeof *table);
+  uint64_t at = blob_add(&c->blob, table, size);
+  cost_table unit = cost_shipped(c->o->levels[0]);
+  double *cost = chunk_row_costs(c, l, &unit);
   if (l->shape.bias) table[0] = cg_constant(c, ir_in(c->g, v, 2)) - at;
   for (uint32_t i = 0; i < v->part_count; i++) {
     bool closes = i + 1 == v->part_count && l->shape.residual && !l->post_residual;
@@ -306,9 +371,11 @@ static uint64_t pack_layer(cg *c, linear *l) {
     packed_part p = pack_part(c->a, c->g, v, i, l->chunk_rows, list);
     l->slabs[i] = p.slabs;
     table[1 + i] = blob_add(&c->blob, p.data, p.size) - at;
+    add_part_cost(l, &v->parts[i], &p, &unit, cost);
     add_layer_row(c, w, &v->parts[i], &p);
     c->nnz += p.nnz;
   }
+  fill_turns(l, cost, (uint32_t *)(void *)((char *)table + TABLE_TURNS));
   c->parameters += (uint64_t)l->shape.m * l->shape.k;
   return at;
 }

@@ -27,14 +27,23 @@ void loaded_free(loaded *m) {
   jit_free(m->jit);
 }
 
-spcc_call loaded_run(const loaded *m, spcc_call call) {
-  call.size = sizeof call;
-  call.weights = m->code.weights.data;
-  call.weights_bytes = m->code.weights.size;
-  call.workspace_bytes = m->entry.workspace(call.batch, call.sequence, 1);
-  call.workspace = arena_alloc(m->a, call.workspace_bytes, 64);
-  memset(call.workspace, m->fill, call.workspace_bytes);
-  spcc_status status = m->entry.run(&call);
+void loaded_prepare(const loaded *m, spcc_call *call) {
+  uint32_t threads = call->exec ? call->exec->threads : 1;
+  call->size = sizeof *call;
+  call->weights = m->code.weights.data;
+  call->weights_bytes = m->code.weights.size;
+  call->workspace_bytes = m->entry.workspace(call->batch, call->sequence, threads);
+  call->workspace = arena_alloc(m->a, call->workspace_bytes, 64);
+  memset(call->workspace, m->fill, call->workspace_bytes);
+}
+
+void loaded_call(const loaded *m, const spcc_call *call) {
+  spcc_status status = m->entry.run(call);
   ck_assert_msg(status == SPCC_OK, "%s", spcc_status_text(status));
+}
+
+spcc_call loaded_run(const loaded *m, spcc_call call) {
+  loaded_prepare(m, &call);
+  loaded_call(m, &call);
   return call;
 }

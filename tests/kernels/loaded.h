@@ -15,8 +15,11 @@ typedef struct loaded {
 /* Compiles `g` for both ISA levels; the test fails when that does. */
 loaded *loaded_new(arena *a, ir_graph *g);
 void loaded_free(loaded *m);
-/* Fills in the call's size, weights and workspace and makes it; the test fails unless it succeeds.
- * Returns the call. */
+/* Fills in the call's size, weights and workspace. */
+void loaded_prepare(const loaded *m, spcc_call *call);
+/* Makes a call; the test fails unless it succeeds. */
+void loaded_call(const loaded *m, const spcc_call *call);
+/* Both; returns the call. */
 spcc_call loaded_run(const loaded *m, spcc_call call);
 
 #endif
