@@ -109,7 +109,8 @@ static const void *align_weights(driver *dr, const void *weights, size_t size) {
 
 static bool make_pool(driver *dr, session *s, uint32_t threads) {
   if (threads <= 1) return true;
-  s->pool = spcc_pool_new(threads);
+  spcc_pool_options o = {.size = sizeof o, .threads = threads, .pin = flag_given(dr, F_PIN)};
+  s->pool = spcc_pool_open(&o);
   if (!s->pool)
     return diag_error(dr->diag, loc_file(NULL), E_MEMORY, "cannot start %u threads", threads);
   s->call.exec = spcc_pool_exec(s->pool);

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -169,11 +170,34 @@ static void parallel_for(const spcc_exec *exec, uint32_t n, void (*task)(void *a
   atomic_flag_clear_explicit(&pool->busy, memory_order_release);
 }
 
-static uint32_t cpu_count(void) {
+/* The CPUs that the process may use; none listed where there are more than a cpu_set_t holds. */
+typedef struct cpus {
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return (uint32_t)CPU_COUNT(&set);
-  long online = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than a cpu_set_t holds */
-  return online > 0 ? (uint32_t)online : 1;
+  uint32_t listed, count;
+} cpus;
+
+static cpus usable_cpus(void) {
+  cpus c = {.count = 1};
+  if (sched_getaffinity(0, sizeof c.set, &c.set) == 0) {
+    c.listed = c.count = (uint32_t)CPU_COUNT(&c.set);
+    return c;
+  }
+  long online = sysconf(_SC_NPROCESSORS_ONLN);
+  if (online > 0) c.count = (uint32_t)online;
+  return c;
+}
+
+/* The set of the n-th listed CPU alone, counted round and round. */
+static cpu_set_t one_cpu(const cpus *c, uint32_t n) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  n %= c->listed;
+  for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+    if (CPU_ISSET(cpu, &c->set) && n-- == 0) {
+      CPU_SET(cpu, &one);
+      break;
+    }
+  return one;
 }
 
 static void stop_workers(spcc_pool *pool, uint32_t started) {
@@ -184,8 +208,21 @@ static void stop_workers(spcc_pool *pool, uint32_t started) {
     pthread_join(pool->slots[i].thread, NULL);
 }
 
+static int start_worker(slot *s, const cpus *pin_to) {
+  pthread_attr_t attributes;
+  if (pthread_attr_init(&attributes) != 0) return -1;
+  int failed = 0;
+  if (pin_to) {
+    cpu_set_t one = one_cpu(pin_to, s->index);
+    failed = pthread_attr_setaffinity_np(&attributes, sizeof one, &one);
+  }
+  if (!failed) failed = pthread_create(&s->thread, &attributes, work, s);
+  pthread_attr_destroy(&attributes);
+  return failed;
+}
+
 /* Workers take no signals: the program's handlers run on its own threads. */
-static uint32_t start_workers(spcc_pool *pool) {
+static uint32_t start_workers(spcc_pool *pool, const cpus *pin_to) {
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -195,16 +232,16 @@ static uint32_t start_workers(spcc_pool *pool) {
     s->pool = pool;
     s->index = i + 1;
     atomic_init(&s->state, SLOT_IDLE);
-    if (pthread_create(&s->thread, NULL, work, s) != 0) break;
+    if (start_worker(s, pin_to) != 0) break;
   }
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   return i;
 }
 
-static spcc_pool *pool_alloc(uint32_t threads) {
+static spcc_pool *pool_alloc(uint32_t threads, bool spin) {
   spcc_pool *pool = spcc_alloc(sizeof *pool);
   if (!pool) return NULL;
-  *pool = (spcc_pool){.workers = threads - 1, .spin = threads <= cpu_count()};
+  *pool = (spcc_pool){.workers = threads - 1, .spin = spin};
   pool->exec = (spcc_exec){
       .size = sizeof pool->exec, .threads = threads, .parallel_for = parallel_for, .context = pool};
   atomic_flag_clear(&pool->busy);
@@ -216,17 +253,26 @@ static spcc_pool *pool_alloc(uint32_t threads) {
   return NULL;
 }
 
-spcc_pool *spcc_pool_new(uint32_t threads) {
-  if (threads == 0) threads = cpu_count();
-  if (threads > MAX_THREADS) return NULL;
-  spcc_pool *pool = pool_alloc(threads);
+spcc_pool *spcc_pool_open(const spcc_pool_options *options) {
+  spcc_pool_options o = {0};
+  if (!options || options->size < sizeof o.size) return NULL;
+  memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+  cpus c = usable_cpus();
+  if (o.threads > MAX_THREADS || (o.pin && c.listed == 0)) return NULL;
+  if (o.threads == 0 || (o.threads > c.count && !o.crowd)) o.threads = c.count;
+  spcc_pool *pool = pool_alloc(o.threads, o.threads <= c.count);
   if (!pool) return NULL;
-  uint32_t started = start_workers(pool);
+  uint32_t started = start_workers(pool, o.pin ? &c : NULL);
   if (started == pool->workers) return pool;
   stop_workers(pool, started);
   spcc_free(pool->slots);
   spcc_free(pool);
   return NULL;
+}
+
+spcc_pool *spcc_pool_new(uint32_t threads) {
+  return spcc_pool_open(
+      &(spcc_pool_options){.size = sizeof(spcc_pool_options), .threads = threads});
 }
 
 void spcc_pool_free(spcc_pool *pool) {

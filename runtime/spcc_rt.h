@@ -151,8 +151,20 @@ typedef const spcc_info *spcc_info_fn(void);
 
 /* ---- thread pool ---- */
 typedef struct spcc_pool spcc_pool;
-/* A pool of `threads` threads, the caller's included (0: one per CPU that the process may use).
- * NULL when out of memory or threads. Workers spin for a while after work, then sleep. */
+/* How a pool is made. Zero it, set size and what is wanted. */
+typedef struct spcc_pool_options {
+  uint32_t size;    /* sizeof(spcc_pool_options) */
+  uint32_t threads; /* the caller's included; 0, or more than CPUs that the process may use: one for
+                       each of those */
+  uint32_t pin;     /* 1: the workers stay on CPUs of their own, the second of the process and up;
+                       the caller goes where the system wants */
+  uint32_t crowd;   /* 1: exactly `threads`, though they have to share CPUs */
+} spcc_pool_options;
+/* A pool of threads, the caller's included. NULL when out of memory or threads, or when `pin` is
+ * asked for and the system does not say which CPUs there are. Workers spin for a while after work,
+ * then sleep. */
+spcc_pool *spcc_pool_open(const spcc_pool_options *options);
+/* The same with `threads` alone set. */
 spcc_pool *spcc_pool_new(uint32_t threads);
 void spcc_pool_free(spcc_pool *pool);
 /* The pool as an exec for spcc_call; valid as long as the pool. One call at a time may use a pool:

@@ -128,7 +128,8 @@ static void same_bits(const model *m, shape s) {
     s.threads = counts[i];
     spcc_exec own_threads = reverse_exec(counts[i]);
     own_threads.parallel_for = run_on_threads;
-    spcc_pool *pool = spcc_pool_new(counts[i]);
+    spcc_pool_options o = {.size = sizeof o, .threads = counts[i], .crowd = 1};
+    spcc_pool *pool = spcc_pool_open(&o);
     ck_assert_ptr_nonnull(pool);
     const spcc_exec *execs[] = {NULL, &own_threads, spcc_pool_exec(pool)};
     for (int e = 0; e < 3; e++) {

@@ -1,6 +1,8 @@
 /* The runtime: thread pool, CPU levels, memory, weights mapping, step times. */
 #include <check.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,14 +32,21 @@ static void check_counts(const counts *c, uint32_t n, uint32_t expected) {
     ck_assert_uint_eq(c->seen[i], i < n ? expected : 0);
 }
 
+/* A pool of exactly so many threads, however few CPUs there are. */
+static spcc_pool *crowded_pool(uint32_t threads) {
+  spcc_pool *pool =
+      spcc_pool_open(&(spcc_pool_options){sizeof(spcc_pool_options), threads, .crowd = 1});
+  ck_assert_ptr_nonnull(pool);
+  ck_assert_uint_eq(spcc_pool_exec(pool)->threads, threads);
+  return pool;
+}
+
 START_TEST(every_index_runs_exactly_once) {
   static const uint32_t threads[] = {1, 2, 3, 4, 8, 17};
   static const uint32_t tasks[] = {0, 1, 2, 3, 4, 7, 8, 16, 17};
   for (size_t t = 0; t < sizeof threads / sizeof threads[0]; t++) {
-    spcc_pool *pool = spcc_pool_new(threads[t]);
-    ck_assert_ptr_nonnull(pool);
+    spcc_pool *pool = crowded_pool(threads[t]);
     const spcc_exec *exec = spcc_pool_exec(pool);
-    ck_assert_uint_eq(exec->threads, threads[t]);
     ck_assert_uint_eq(exec->size, sizeof *exec);
     for (size_t n = 0; n < sizeof tasks / sizeof tasks[0]; n++) {
       counts c = {.value = 1};
@@ -51,7 +60,7 @@ START_TEST(every_index_runs_exactly_once) {
 END_TEST
 
 START_TEST(more_tasks_than_threads_still_run_once) {
-  spcc_pool *pool = spcc_pool_new(3);
+  spcc_pool *pool = crowded_pool(3);
   const spcc_exec *exec = spcc_pool_exec(pool);
   counts c = {.value = 1};
   exec->parallel_for(exec, MAX_TASKS, count_task, &c);
@@ -81,7 +90,7 @@ static void run_phases(const spcc_exec *exec, phases *p) {
 }
 
 START_TEST(results_of_a_phase_are_visible_in_the_next) {
-  spcc_pool *one = spcc_pool_new(1), *eight = spcc_pool_new(8);
+  spcc_pool *one = crowded_pool(1), *eight = crowded_pool(8);
   phases expected = {.from = {1}}, got = {.from = {1}};
   run_phases(spcc_pool_exec(one), &expected);
   run_phases(spcc_pool_exec(eight), &got);
@@ -92,7 +101,7 @@ START_TEST(results_of_a_phase_are_visible_in_the_next) {
 END_TEST
 
 START_TEST(workers_wake_up_from_sleep) {
-  spcc_pool *pool = spcc_pool_new(4);
+  spcc_pool *pool = crowded_pool(4);
   const spcc_exec *exec = spcc_pool_exec(pool);
   counts c = {.value = 1};
   for (int round = 0; round < 20; round++) {
@@ -115,7 +124,7 @@ static void *concurrent_caller(void *arg) {
 }
 
 START_TEST(concurrent_callers_all_get_their_work_done) {
-  spcc_pool *pool = spcc_pool_new(4);
+  spcc_pool *pool = crowded_pool(4);
   pthread_t callers[6];
   for (int i = 0; i < 6; i++)
     ck_assert_int_eq(pthread_create(&callers[i], NULL, concurrent_caller,
@@ -141,7 +150,7 @@ static void nested_task(void *arg, uint32_t i) {
 }
 
 START_TEST(nested_use_runs_on_the_calling_thread) {
-  spcc_pool *pool = spcc_pool_new(4);
+  spcc_pool *pool = crowded_pool(4);
   nested n = {.exec = spcc_pool_exec(pool)};
   for (int i = 0; i < 4; i++)
     n.inner[i].value = 1;
@@ -154,8 +163,7 @@ END_TEST
 
 START_TEST(pools_come_and_go) {
   for (int round = 0; round < 100; round++) {
-    spcc_pool *pool = spcc_pool_new(3);
-    ck_assert_ptr_nonnull(pool);
+    spcc_pool *pool = crowded_pool(3);
     if (round % 2) {
       counts c = {.value = 1};
       spcc_pool_exec(pool)->parallel_for(spcc_pool_exec(pool), 3, count_task, &c);
@@ -164,6 +172,93 @@ START_TEST(pools_come_and_go) {
     spcc_pool_free(pool);
   }
   spcc_pool_free(NULL);
+}
+END_TEST
+
+static uint32_t cpus_allowed(cpu_set_t *set) {
+  ck_assert_int_eq(sched_getaffinity(0, sizeof *set, set), 0);
+  return (uint32_t)CPU_COUNT(set);
+}
+
+/* Threads over the number of CPUs would only wait for each other. */
+START_TEST(a_pool_has_no_more_threads_than_cpus) {
+  cpu_set_t all, one;
+  uint32_t count = cpus_allowed(&all);
+  for (uint32_t threads = 0; threads <= 64; threads++) {
+    spcc_pool *pool = spcc_pool_new(threads);
+    ck_assert_ptr_nonnull(pool);
+    uint32_t wanted = threads == 0 || threads > count ? count : threads;
+    ck_assert_uint_eq(spcc_pool_exec(pool)->threads, wanted);
+    spcc_pool_free(pool);
+  }
+  CPU_ZERO(&one);
+  for (int cpu = 0; CPU_COUNT(&one) == 0; cpu++)
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
+  ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+  spcc_pool *alone = spcc_pool_new(7);
+  ck_assert_uint_eq(spcc_pool_exec(alone)->threads, 1);
+  spcc_pool_free(alone);
+  ck_assert_int_eq(sched_setaffinity(0, sizeof all, &all), 0);
+}
+END_TEST
+
+/* The n-th task of a job waits for the others, so that each thread runs one. */
+typedef struct meeting {
+  atomic_uint there;
+  uint32_t threads;
+  cpu_set_t may_use[64];
+} meeting;
+
+static void meet(void *arg, uint32_t i) {
+  meeting *m = arg;
+  pthread_getaffinity_np(pthread_self(), sizeof m->may_use[i], &m->may_use[i]);
+  atomic_fetch_add(&m->there, 1);
+  while (atomic_load(&m->there) < m->threads)
+    sched_yield();
+}
+
+START_TEST(pinned_workers_stay_apart) {
+  cpu_set_t all;
+  uint32_t threads = cpus_allowed(&all);
+  if (threads > 64) threads = 64;
+  spcc_pool_options o = {.size = sizeof o, .threads = threads, .pin = 1};
+  spcc_pool *pool = spcc_pool_open(&o);
+  ck_assert_ptr_nonnull(pool);
+  meeting m = {.threads = threads};
+  const spcc_exec *exec = spcc_pool_exec(pool);
+  exec->parallel_for(exec, threads, meet, &m);
+  ck_assert(CPU_EQUAL(&m.may_use[0], &all)); /* the caller's */
+  cpu_set_t seen;
+  CPU_ZERO(&seen);
+  for (uint32_t i = 1; i < threads; i++) {
+    ck_assert_int_eq(CPU_COUNT(&m.may_use[i]), 1);
+    CPU_OR(&seen, &seen, &m.may_use[i]);
+  }
+  ck_assert_uint_eq((uint32_t)CPU_COUNT(&seen), threads - 1);
+  spcc_pool_free(pool);
+}
+END_TEST
+
+START_TEST(pool_options) {
+  ck_assert_ptr_null(spcc_pool_open(NULL));
+  ck_assert_ptr_null(spcc_pool_open(&(spcc_pool_options){.threads = 2})); /* without size */
+  /* A caller that knows the first two fields alone; what follows in its memory is not read. */
+  spcc_pool_options old = {.size = 8, .threads = 4097, .pin = 1, .crowd = 1};
+  ck_assert_ptr_null(spcc_pool_open(&old));
+  old.threads = 4096;
+  spcc_pool *pool = spcc_pool_open(&old);
+  ck_assert_ptr_nonnull(pool);
+  cpu_set_t all;
+  uint32_t count = cpus_allowed(&all);
+  ck_assert_uint_eq(spcc_pool_exec(pool)->threads, count < 4096 ? count : 4096);
+  spcc_pool_free(pool);
+  /* Crowded and pinned: round and round the CPUs. */
+  spcc_pool_options both = {.size = sizeof both, .threads = 5, .pin = 1, .crowd = 1};
+  pool = spcc_pool_open(&both);
+  counts c = {.value = 1};
+  spcc_pool_exec(pool)->parallel_for(spcc_pool_exec(pool), 5, count_task, &c);
+  check_counts(&c, 5, 1);
+  spcc_pool_free(pool);
 }
 END_TEST
 
@@ -262,7 +357,7 @@ END_TEST
 
 START_TEST(profile_counts_steps) {
   spcc_info info = {.size = sizeof info, .abi = SPCC_ABI, .step_count = 2};
-  spcc_pool *pool = spcc_pool_new(2);
+  spcc_pool *pool = crowded_pool(2);
   for (int with_pool = 0; with_pool < 2; with_pool++) {
     spcc_profile *p = spcc_profile_new(&info, with_pool ? spcc_pool_exec(pool) : NULL);
     ck_assert_ptr_nonnull(p);
@@ -305,6 +400,9 @@ int main(void) {
   tcase_add_test(pool, concurrent_callers_all_get_their_work_done);
   tcase_add_test(pool, nested_use_runs_on_the_calling_thread);
   tcase_add_test(pool, pools_come_and_go);
+  tcase_add_test(pool, a_pool_has_no_more_threads_than_cpus);
+  tcase_add_test(pool, pinned_workers_stay_apart);
+  tcase_add_test(pool, pool_options);
   tcase_add_test(pool, pool_sizes);
   suite_add_tcase(suite, pool);
   TCase *rest = tcase_create("rest");
