@@ -93,7 +93,9 @@ def losses(matrix):
             value = (ours and r["engine"] not in engines.OURS and
                      stats.ratio(cell["rounds"], r["key"], ours["key"]))
             if value and value < 1:
-                lines.append(f"- {cell['name']}: {r['engine']} takes {value:.2f} of spcc's time")
+                mark = "" if r["restricted"] else " ‡"
+                lines.append(f"- {cell['name']}: {r['engine']}{mark} takes {value:.2f} of spcc's "
+                             "time")
     return lines
 
 

@@ -31,9 +31,9 @@ environment() {
       return 0
     fi
   done
-  grep -v '^WARNING' "$venv.log" | tail -n 3 >"$venv/missing.txt"
+  grep -v '^WARNING' "$venv.log" | tail -n 1 >"$venv/missing.txt"
   [ -s "$venv/missing.txt" ] || echo "no Python for it" >"$venv/missing.txt"
-  say "$1 can't be installed: $(tail -n 1 "$venv/missing.txt")"
+  say "$1 can't be installed: $(cat "$venv/missing.txt")"
 }
 
 sh scripts/setup.sh
