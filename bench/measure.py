@@ -148,17 +148,15 @@ class Turns:
             return None
 
     def warm_up(self, key):
-        """Runs once, then for a turn; gives whether the engine stays in the rounds."""
+        """Runs once, then for a turn; an engine that is too slow for rounds keeps that one run."""
         def work(process, cores):
             process.pin(cores, self.realtime)
             first = process.run(1)[0]
             if first > TOO_LONG_NS:
                 self.first[key] = first
                 return
-            again = process.run(1)[0]
-            again = min([again, *process.run(self.count(again))])
             process.pin(cores, self.realtime)  # threads that the first run made
-            self.estimate[key] = again
+            self.estimate[key] = min(process.run(self.count(first)))
 
         self.attempt(key, work)
 
