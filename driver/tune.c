@@ -178,12 +178,16 @@ static bool measure_all(tuner *t) {
  * gains are told against, or all others are unmeasured. */
 static bool choose(const tuner *t, const class *c, tuned_class *out) {
   const tune_record *best = NULL, *dense = find_record(t, c, 0);
+  uint32_t measured = 0;
   for (uint32_t i = 1; dense && i < c->count; i++) {
     const tune_record *r = find_record(t, c, i);
-    if (r && (!best || r->time * GAIN < best->time)) best = r;
+    if (!r) continue;
+    measured++;
+    if (r->time * cut_margin(&c->cuts[i]) > dense->time) continue;
+    if (!best || r->time * GAIN < best->time) best = r;
   }
-  if (!best) return false;
-  if (dense->time < best->time * GAIN) best = dense;
+  if (measured == 0) return false;
+  if (!best) best = dense;
   *out = (tuned_class){.name = c->name, .cut = best->cut, .gain = dense->time / best->time};
   return true;
 }

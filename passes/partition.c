@@ -46,7 +46,8 @@ static bool choose_tuned(partitioner *q) {
 static void choose_predicted(partitioner *q) {
   for (uint32_t i = 1; i < q->count; i++) {
     const weight_cut *k = &q->list[i];
-    if (!k->measured_only && k->cost * margin < q->best->cost) q->best = k;
+    bool faster = k->cost * margin < q->best->cost && k->cost * cut_margin(k) < q->list[0].cost;
+    if (faster && !k->measured_only) q->best = k;
   }
 }
 
