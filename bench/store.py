@@ -10,6 +10,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 MAX_BATCH, MAX_SEQUENCE = 32, 512
+RESERVE = 8_000_000_000  # bytes of the disk that stay free
 
 
 def digest(*parts):
@@ -131,12 +132,14 @@ class Store:
     # ---- room ----
 
     def evict(self):
-        """Removes what was not used for longest until the rest fits; what this cell uses stays."""
+        """Removes what was not used for longest until the rest fits its limit and the disk; what
+        this cell uses stays."""
         entries = [entry for entry in os.scandir(self.folder)]
         sizes = {entry.path: size_of(entry) for entry in entries}
         left = sum(sizes.values())
+        limit = min(self.limit, left + shutil.disk_usage(self.folder).free - RESERVE)
         for entry in sorted(entries, key=lambda e: e.stat().st_mtime):
-            if left <= self.limit:
+            if left <= limit:
                 break
             if entry.path in self.used:
                 continue
