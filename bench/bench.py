@@ -7,6 +7,7 @@ import argparse
 import concurrent.futures
 import dataclasses
 import datetime
+import fcntl
 import json
 import os
 import platform
@@ -302,7 +303,12 @@ def main():
     os.makedirs(a.out, exist_ok=True)
     path = os.path.join(a.out, a.name + ".json")
     if not a.report:
-        measure_all(a, path)
+        with open(os.path.join(a.cache_path, "lock"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                sys.exit("error: another benchmark runs; two would disturb each other")
+            measure_all(a, path)
     if a.prepare:
         return
     with open(path) as file:
