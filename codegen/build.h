@@ -109,8 +109,6 @@ V b_load64(bld *b, V p, uint64_t at);
 V b_loadp(bld *b, V p, uint64_t at);
 /* Asks for the cache line at p + constant, any address, before it is read. */
 void b_prefetch(bld *b, V p, uint64_t at);
-/* Fetches the cache line at p + constant into the caches, should there be one. */
-void b_prefetch(bld *b, V p, uint64_t at);
 /* A variable on the stack, made in the entry block; LLVM turns it into a register. */
 V b_local(bld *b, LLVMTypeRef t, V init);
 V b_get(bld *b, LLVMTypeRef t, V local);

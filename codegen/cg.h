@@ -255,9 +255,11 @@ enum { GATHER_FIRST = 1, GATHER_LAST = 2 /* the residual; a gather applies no ac
 kernel_args kernel_begin(cg *c, const char *key);
 V kernel_dense(cg *c, const linear_shape *s, kernel_ends e);
 V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols);
-/* Token tiles that a gather kernel can take at once: 1 or 2. */
-uint32_t gather_tiles(const isa *level);
-V kernel_gather(cg *c, const linear_shape *s, uint32_t tiles, uint32_t cols);
+enum { L1_SLAB_BYTES = 32 << 10 }; /* activations that stay in L1 on every CPU */
+/* True when a gather kernel takes two tiles at once with slabs of k_block inputs. */
+bool gather_takes_two_tiles(const isa *level, uint32_t k_block);
+/* `quarters`: those that it computes, 1 to 4 of one tile, or 8 of two. */
+V kernel_gather(cg *c, const linear_shape *s, uint32_t quarters, uint32_t cols);
 
 /* ---- packing, pack.c ---- */
 /* Packs part `index` of linear `v` for chunks of chunk_rows outputs: a directory
@@ -283,6 +285,10 @@ enum record {
   R_VALUES = 20,
   RECORD_BYTES = 64
 };
+/* The record of a gather: u32 first row, u32 buckets; each bucket's u16 units of a row, u16 rows;
+ * then for each row, bucket after bucket, u16 row from the first one on, u8 index[units], f32
+ * values[units][c], nothing aligned. The kernel reads up to GATHER_AHEAD bytes behind it. */
+enum { GATHER_AHEAD = 256, GATHER_MAX_ROWS = UINT16_MAX /* outputs in a chunk */ };
 enum { BLOCKS_AHEAD = 8 }; /* a block record's indices that follow its last one: zeros */
 enum { DENSE_ROWS = 6 };   /* outputs in a dense group, on every ISA */
 

@@ -90,45 +90,60 @@ static V kernel_for(cg *c, const linear *l, const ir_part *p, kernel_ends e) {
   return kernel_block(c, &l->shape, e, p->r, p->c);
 }
 
-/* Calls the kernel(s) of the part for one record. */
+/* The kernels of a part. */
 typedef struct part_call {
-  V tile_fn;      /* dense, block */
-  V gather_fn[2]; /* one tile, two tiles (NULL when the registers do not allow it) */
-  V ends;
+  V tile_fn;                      /* dense, block */
+  V gather_fn[TILE_QUARTERS + 1]; /* by the live quarters of a tile */
+  V pair_fn;                      /* gather, two full tiles; NULL: there is none */
+  V ends;                         /* a gather kernel is told at run time */
 } part_call;
 
-/* kernel(record, x, …) for `quarters` quarters whose outputs begin at byte `y_at` of the item's. */
-static void call_kernel(bld *b, const linear *l, V fn, const driver_args *d, V record, V x, V y_at,
-                        V quarters, V ends) {
+/* The records of one slab: u64 offsets from `base`, by chunk. */
+typedef struct slab_records {
+  V directory, base;
+} slab_records;
+
+/* kernel(record, x, …) for each chunk of the item and `quarters` quarters whose outputs begin at
+ * byte `y_at` of the item's. */
+static void over_chunks(bld *b, const linear *l, const driver_args *d, const slab_records *s,
+                        const part_call *pc, V fn, V x, V y_at, V quarters) {
+  LLVMTypeRef type = LLVMGlobalGetValueType(pc->tile_fn ? pc->tile_fn : pc->gather_fn[1]);
+  loop chunk = b_loop(b, d->chunk_lo, d->chunk_hi, 1, NULL, 0);
+  V offset = b_load64(b, b_at(b, s->directory, b_muli(b, chunk.i, 8)), 0);
+  V record = b_at(b, s->base, offset), y = b_at(b, d->y, y_at);
   V residual = l->shape.residual ? b_at(b, d->residual, y_at) : d->residual;
   V args[KERNEL_ARGS] = {record,
                          x,
-                         b_at(b, d->y, y_at),
+                         y,
                          d->bias,
                          residual,
                          quarters,
-                         ends,
+                         pc->ends,
                          k64(b, (uint64_t)l->shape.k * TILE_BYTES),
                          k64(b, (uint64_t)l->shape.m * TILE_BYTES)};
-  b_call(b, fn, args, KERNEL_ARGS);
+  b_call_type(b, type, fn, args, KERNEL_ARGS);
+  b_loop_end(b, &chunk, NULL);
 }
 
-static void call_gather(cg *c, const linear *l, const part_call *pc, const driver_args *d, V record,
-                        V x) {
+/* Two full tiles at once where the registers and L1 allow it, else one tile after the other. */
+static void gather_chunks(cg *c, const linear *l, const driver_args *d, const slab_records *s,
+                          const part_call *pc, V x) {
   bld *b = &c->b;
   branch pair = {0};
-  if (pc->gather_fn[1]) {
-    pair = b_if(b, b_eq(b, d->tiles, k64(b, 2)));
-    call_kernel(b, l, pc->gather_fn[1], d, record, x, k64(b, 0), d->quarters, pc->ends);
+  if (pc->pair_fn) {
+    pair = b_if(b, b_eq(b, d->quarters, k64(b, 2 * TILE_QUARTERS)));
+    over_chunks(b, l, d, s, pc, pc->pair_fn, x, k64(b, 0), d->quarters);
     b_else(b, &pair);
   }
   loop tile = b_loop(b, k64(b, 0), d->tiles, 1, NULL, 0);
   V y_at = b_muli(b, tile.i, (uint64_t)l->shape.m * TILE_BYTES);
   V x_at = b_muli(b, tile.i, (uint64_t)l->shape.k * TILE_BYTES);
-  V live = cg_live(c, d->quarters, tile.i);
-  call_kernel(b, l, pc->gather_fn[0], d, record, b_at(b, x, x_at), y_at, live, pc->ends);
+  V live = cg_live(c, d->quarters, tile.i), fn = pc->gather_fn[TILE_QUARTERS];
+  for (uint32_t q = 1; q < TILE_QUARTERS; q++)
+    fn = b_select(b, b_eq(b, live, k64(b, q)), pc->gather_fn[q], fn);
+  over_chunks(b, l, d, s, pc, fn, b_at(b, x, x_at), y_at, live);
   b_loop_end(b, &tile, NULL);
-  if (pc->gather_fn[1]) b_end(b, &pair);
+  if (pc->pair_fn) b_end(b, &pair);
 }
 
 /* Slabs [slab_lo, slab_hi) of part `index`, all chunks of the item. */
@@ -140,15 +155,11 @@ static void part_slabs(cg *c, const linear *l, const driver_args *d, uint32_t in
   loop slab = b_loop(b, k64(b, slab_lo), k64(b, slab_hi), 1, NULL, 0);
   V x_at = b_affine(b, slab.i, (uint64_t)p->k_block * TILE_BYTES, (uint64_t)p->col_lo * TILE_BYTES);
   V x = b_at(b, d->x, x_at);
-  V directory = b_at(b, base, b_muli(b, slab.i, (uint64_t)l->chunks * 8));
-  loop chunk = b_loop(b, d->chunk_lo, d->chunk_hi, 1, NULL, 0);
-  V offset = b_load64(b, b_at(b, directory, b_muli(b, chunk.i, 8)), 0);
-  V record = b_at(b, base, offset);
+  slab_records s = {b_at(b, base, b_muli(b, slab.i, (uint64_t)l->chunks * 8)), base};
   if (pc->tile_fn)
-    call_kernel(b, l, pc->tile_fn, d, record, x, k64(b, 0), d->quarters, k64(b, 0));
+    over_chunks(b, l, d, &s, pc, pc->tile_fn, x, k64(b, 0), d->quarters);
   else
-    call_gather(c, l, pc, d, record, x);
-  b_loop_end(b, &chunk, NULL);
+    gather_chunks(c, l, d, &s, pc, x);
   b_loop_end(b, &slab, NULL);
 }
 
@@ -176,8 +187,10 @@ static uint32_t plan_part(cg *c, const linear *l, uint32_t index, part_plan *out
     hi = e.first || e.last ? lo + 1 : (closes ? slabs - 1 : slabs);
     part_plan r = {.lo = lo, .hi = hi, .ends = e};
     if (p->kernel == K_gather) {
-      r.call.gather_fn[0] = kernel_gather(c, &l->shape, 1, p->c);
-      if (gather_tiles(c->b.isa) == 2) r.call.gather_fn[1] = kernel_gather(c, &l->shape, 2, p->c);
+      for (uint32_t q = 1; q <= TILE_QUARTERS; q++)
+        r.call.gather_fn[q] = kernel_gather(c, &l->shape, q, p->c);
+      if (gather_takes_two_tiles(c->b.isa, p->k_block))
+        r.call.pair_fn = kernel_gather(c, &l->shape, 2 * TILE_QUARTERS, p->c);
     } else {
       r.call.tile_fn = kernel_for(c, l, p, e);
     }

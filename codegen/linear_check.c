@@ -34,9 +34,16 @@ static uint32_t rows_before(const ir_part *p, uint64_t end) {
   return n;
 }
 
+/* Outputs in a chunk, but for the last one. */
+static uint32_t chunk_of(const ir_value *v, uint32_t m) {
+  return v->attr[A_chunk_rows].i < m ? (uint32_t)v->attr[A_chunk_rows].i : m;
+}
+
 /* Groups of r rows, whole ones in every chunk. */
 static bool check_groups(const cg *c, const ir_value *v, uint32_t index, uint32_t m) {
   const ir_part *p = &v->parts[index];
+  if (p->kernel == K_gather && chunk_of(v, m) > GATHER_MAX_ROWS)
+    return refuse(c, v, index, "a chunk of a gather has at most 65535 outputs; lower chunk_rows");
   if (p->kernel != K_block) return p->r == 1 || refuse(c, v, index, "r must be 1");
   if (p->r == 0 || p->r > MAX_BLOCK_ROWS) return refuse(c, v, index, "r must be 1 to 8");
   uint64_t chunk = (uint64_t)v->attr[A_chunk_rows].i;
@@ -51,8 +58,7 @@ static bool check_record(const cg *c, const ir_value *v, uint32_t index, uint32_
   enum { PER_WEIGHT = 8, PER_ROW = 64 }; /* bytes at most: value and index; head */
   const ir_part *p = &v->parts[index];
   size_t slab = smaller(p->k_block, p->col_hi - p->col_lo);
-  size_t rows = v->attr[A_chunk_rows].i < m ? (size_t)v->attr[A_chunk_rows].i : m;
-  size_t size;
+  size_t rows = chunk_of(v, m), size;
   if (size_mul(rows, slab * PER_WEIGHT + PER_ROW, &size) && size < UINT32_MAX) return true;
   return refuse(c, v, index, "a chunk of a slab takes over 4 GiB; lower chunk_rows or k_block");
 }

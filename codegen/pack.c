@@ -21,12 +21,17 @@ static void put(buffer *b, const void *data, size_t size) {
   if (size > 0) memcpy(b->data + b->size, data, size);
   b->size += size;
 }
+static void put16(buffer *b, uint32_t v) {
+  uint16_t half = (uint16_t)v;
+  put(b, &half, 2);
+}
 static void put32(buffer *b, uint32_t v) {
   put(b, &v, 4);
 }
-static void pad64(buffer *b) {
+/* Zeros up to a multiple of `align`, at most 64. */
+static void pad(buffer *b, size_t align) {
   static const unsigned char zeros[64];
-  put(b, zeros, (64 - b->size % 64) % 64);
+  put(b, zeros, (align - b->size % align) % align);
 }
 
 /* One part being packed. */
@@ -121,9 +126,9 @@ static bool run_taken(const packer *q, uint32_t row, uint32_t col) {
   return false;
 }
 
-static void gather_row(packer *q, uint32_t row, uint32_t lo, uint32_t hi) {
+static void gather_row(packer *q, uint32_t row, uint32_t base, uint32_t lo, uint32_t hi) {
   uint32_t c = q->p->c;
-  put32(&q->head, row);
+  put16(&q->head, row - base);
   for (uint32_t col = lo; col < hi; col += c) {
     if (!run_taken(q, row, col)) continue;
     unsigned char local = (unsigned char)((col - lo) / c);
@@ -133,12 +138,15 @@ static void gather_row(packer *q, uint32_t row, uint32_t lo, uint32_t hi) {
       put(&q->values, &v, 4);
     }
   }
+  put(&q->head, q->index.data, q->index.size);
+  put(&q->head, q->values.data, q->values.size);
+  q->index.size = q->values.size = 0;
 }
 
 /* Buckets of rows by rising number of units. */
 static void gather_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t lo, uint32_t hi,
-                          bool list_empty, uint32_t *field) {
-  uint32_t units_max = (hi - lo) / q->p->c, buckets = 0;
+                          bool list_empty, buffer *out) {
+  uint32_t units_max = (hi - lo) / q->p->c, buckets = 0, base = n > 0 ? rows[0] : 0;
   uint32_t *units = arena_array(q->scratch, uint32_t, n + 1);
   for (uint32_t i = 0; i < n; i++)
     for (uint32_t col = lo; col < hi; col += q->p->c)
@@ -147,15 +155,20 @@ static void gather_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t 
     uint32_t in_bucket = 0;
     for (uint32_t i = 0; i < n; i++) {
       if (units[i] != count) continue;
-      gather_row(q, rows[i], lo, hi);
+      gather_row(q, rows[i], base, lo, hi);
       in_bucket++;
     }
     if (in_bucket == 0) continue;
-    put32(&q->buckets, count);
-    put32(&q->buckets, in_bucket);
+    put16(&q->buckets, count);
+    put16(&q->buckets, in_bucket);
     buckets++;
   }
-  field[R_GROUPS / 4] = buckets;
+  put32(out, base);
+  put32(out, buckets);
+  put(out, q->buckets.data, q->buckets.size);
+  put(out, q->head.data, q->head.size);
+  q->head.size = q->buckets.size = 0;
+  pad(out, 8);
 }
 
 /* ---- a whole part ---- */
@@ -164,37 +177,32 @@ static void gather_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t 
 static void put_record(packer *q, buffer *out, uint32_t *field) {
   size_t base = out->size;
   put(out, field, RECORD_BYTES);
-  put(out, q->buckets.data, q->buckets.size);
   field[R_HEAD / 4] = (uint32_t)(out->size - base);
   put(out, q->head.data, q->head.size);
   field[R_INDEX / 4] = (uint32_t)(out->size - base);
   put(out, q->index.data, q->index.size);
-  while (out->size % 4 != 0)
-    put(out, "", 1);
+  pad(out, 4);
   field[R_VALUES / 4] = (uint32_t)(out->size - base);
   put(out, q->values.data, q->values.size);
   memcpy(out->data + base, field, RECORD_BYTES);
-  pad64(out);
-  q->buckets.size = q->head.size = q->index.size = q->values.size = 0;
+  pad(out, 64);
+  q->head.size = q->index.size = q->values.size = 0;
 }
 
 static void record(packer *q, buffer *out, const uint32_t *rows, uint32_t n, uint32_t lo,
                    uint32_t hi) {
   uint32_t field[RECORD_BYTES / 4] = {0};
   field[R_K / 4] = hi - lo;
-  switch (q->p->kernel) {
-  case K_dense:
-    dense_record(q, rows, n, lo, hi, field);
-    break;
-  case K_block:
-    block_record(q, rows, n, lo, hi, field);
-    break;
-  default: {
+  if (q->p->kernel == K_gather) {
     bool first = (q->list & LIST_FIRST) && lo == q->p->col_lo;
     bool last = (q->list & LIST_LAST) && hi == q->p->col_hi;
-    gather_record(q, rows, n, lo, hi, first || last, field);
+    gather_record(q, rows, n, lo, hi, first || last, out);
+    return;
   }
-  }
+  if (q->p->kernel == K_dense)
+    dense_record(q, rows, n, lo, hi, field);
+  else
+    block_record(q, rows, n, lo, hi, field);
   put_record(q, out, field);
 }
 
@@ -237,7 +245,7 @@ packed_part pack_part(arena *a, const ir_graph *g, const ir_value *v, uint32_t i
   size_t directory_bytes = (size_t)slabs * chunks * 8;
   buffer out = {.a = a};
   put(&out, directory, directory_bytes);
-  pad64(&out);
+  pad(&out, 64);
   for (uint32_t s = 0; s < slabs; s++)
     for (uint32_t i = 0; i < chunks; i++) {
       uint32_t lo = q.p->col_lo + s * slab_k, n;
@@ -247,5 +255,7 @@ packed_part pack_part(arena *a, const ir_graph *g, const ir_value *v, uint32_t i
       record(&q, &out, rows, n, lo, hi);
     }
   memcpy(out.data, directory, directory_bytes);
+  static const unsigned char behind[GATHER_AHEAD];
+  if (q.p->kernel == K_gather) put(&out, behind, sizeof behind);
   return (packed_part){out.data, out.size, count_nonzeros(&q, m), slabs};
 }

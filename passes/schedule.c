@@ -9,7 +9,8 @@ enum {
   DENSE_GROUP = 6,   /* outputs of a dense register tile */
   CHUNKS = 16,       /* chunks of a large linear */
   CHUNKS_GATHER = 8, /* fewer: a gather's buckets of equal rows should stay long */
-  MIN_CHUNK_ROWS = 48
+  MIN_CHUNK_ROWS = 48,
+  MAX_GATHER_ROWS = 65535 /* that a record can number */
 };
 
 static uint64_t lcm(uint64_t a, uint64_t b) {
@@ -41,6 +42,8 @@ static int64_t chunk_rows(const ir_value *v, uint32_t m) {
   uint64_t rows = (m + chunks - 1) / chunks;
   if (rows < MIN_CHUNK_ROWS) rows = MIN_CHUNK_ROWS;
   rows = (rows + align - 1) / align * align;
+  if (chunks == CHUNKS_GATHER && rows > MAX_GATHER_ROWS && align <= MAX_GATHER_ROWS)
+    rows = MAX_GATHER_ROWS / align * align;
   return rows <= IR_MAX_DIM ? (int64_t)rows : m;
 }
 

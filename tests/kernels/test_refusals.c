@@ -167,6 +167,20 @@ START_TEST(records_over_4_gib_are_refused) {
 }
 END_TEST
 
+/* Nor may it have outputs that 16 bits do not number, where it is a gather's. */
+START_TEST(chunks_of_too_many_outputs_are_refused) {
+  lab *l = sound_lab(K);
+  ir_value *v = lab_value(l, 0);
+  v->parts[0] = v->parts[GATHER];
+  ir_at(l->g, v->in[1])->type.dim[0] = 1 << 16;
+  v->attr[A_chunk_rows].i = 1 << 16;
+  ck_assert(!compiles(l));
+  expect_refusal(l, ", part 0: a chunk of a gather has at most 65535 outputs; lower chunk_rows "
+                    "[E_PATTERN]");
+  lab_free(l);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("refusals");
   TCase *t = tcase_create("refusals");
@@ -177,6 +191,7 @@ int main(void) {
   tcase_add_test(t, indices_reach_to_the_end_of_the_largest_slab);
   tcase_add_test(t, indices_reach_to_the_end_of_the_largest_slab_of_blocks);
   tcase_add_test(t, records_over_4_gib_are_refused);
+  tcase_add_test(t, chunks_of_too_many_outputs_are_refused);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);

@@ -47,7 +47,7 @@ static ir_id gather_kernel(rng *r, ir_graph *g, ir_id x) {
   return ir_add_op(g, "tanh", OP_tanh, &y, 1);
 }
 
-static ir_graph *model(arena *a, bool gather) {
+static ir_graph *model(arena *a) {
   rng r = {11};
   ir_graph *g = ir_graph_new(a, "tails");
   g->max_batch = BATCH;
@@ -55,7 +55,7 @@ static ir_graph *model(arena *a, bool gather) {
   ir_type type = ir_type_make(IR_F32, 3, (const int64_t[]){DIM_B, DIM_S, WIDTH});
   ir_id input = ir_add_input(g, "x", type), x = ir_add_op(g, "rows", OP_pack, &input, 1);
   x = tile_kernels(&r, g, x);
-  if (gather) x = gather_kernel(&r, g, x);
+  x = gather_kernel(&r, g, x);
   ir_add_output(g, "y", ir_add_op(g, "y", OP_unpack, &x, 1));
   return g;
 }
@@ -89,7 +89,7 @@ static const float *call(const loaded *m, uint32_t level, const float *x, uint32
 
 START_TEST(any_number_of_tokens_gives_the_same_bits) {
   arena *a = diff_arena();
-  loaded *m = loaded_new(a, model(a, true));
+  loaded *m = loaded_new(a, model(a));
   const float *x = random_rows(a, TOKENS);
   spcc_call made;
   for (uint32_t level = SPCC_CPU_X86_64_V3; level <= spcc_cpu(); level++) {
@@ -119,7 +119,7 @@ static uint64_t untouched(const spcc_call *c) {
 
 START_TEST(quarters_without_tokens_are_not_computed) {
   arena *a = diff_arena();
-  ir_graph *g = model(a, false);
+  ir_graph *g = model(a);
   loaded *m = loaded_new(a, g);
   m->fill = FILL;
   uint64_t words_per_token = 0; /* of all slots */
