@@ -156,8 +156,8 @@ bool cut_by_pattern(const cut_source *s, pattern p, weight_cut *out);
 /* What linears that are as fast as each other, cut in the same way, have in common: the shape, the
  * ops that were fused in, pattern and density, to quarters of an octave. */
 const char *linear_class(const ir_graph *g, const ir_value *v, const cut_source *s);
-/* How many times as fast as dense a cut has to be at 128 tokens, predicted or measured, so that it is
- * not slower at any number of tokens. */
+/* How many times as fast as dense a cut has to be at 128 tokens, predicted or measured, so that it
+ * is not slower at any number of tokens. */
 double cut_margin(const weight_cut *c);
 /* Writes the spelling, such as "4x1:2+unstructured/64" (":" fill, "/" inputs of a slab), into
  * text[CUT_TEXT_MAX] and returns it. */
