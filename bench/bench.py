@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -136,7 +137,8 @@ class Runner:
         self.version = tool_output(a.spcc_path, "--version").splitlines()[0]
         self.store = store.Store(os.path.join(a.cache_path, "store"), a.spcc_path,
                                  1e9 * a.cache_gb)
-        self.probe = measure.Probe(a.probe_path)
+        self.probe = measure.Probe(a.probe_path, a.realtime)
+        self.processes = []  # of the cell
         self.logs = os.path.join(a.cache_path, "logs")
         os.makedirs(self.logs, exist_ok=True)
 
@@ -175,6 +177,7 @@ class Runner:
             python = self.python(engine.venv)
             log = os.path.join(self.logs, f"{number}-{c.engine}.log")
             process = measure.start(c, python, self.job(c, engine), log)
+            self.processes.append(process)
             answer = process.read()
             if "missing" in answer:
                 raise measure.EngineFailed(answer["missing"])
@@ -225,14 +228,13 @@ class Runner:
 
     def measure(self, cell):
         """The cell's results."""
-        records, ready = self.load_all(cell.contestants)
-        turns = measure.Turns(ready, self.probe, self.a.turn_ms, self.a.realtime)
         try:
+            records, ready = self.load_all(cell.contestants)
+            turns = measure.Turns(ready, self.probe, self.a.turn_ms, self.a.realtime)
             rounds = [] if self.a.prepare else self.rounds(records, turns)
         finally:
-            for _, process in ready.values():
-                process.close()
-            self.store.evict()
+            self.close_processes()
+        self.store.evict()
         for record in records:
             key = record["key"]
             if key in turns.failed:
@@ -245,10 +247,16 @@ class Runner:
                 "contestants": records, "rounds": rounds}
 
     def rounds(self, records, turns):
-        for key in list(turns.ready):
-            turns.warm_up(key)
-        self.compare(records, turns)
-        return [turns.round() for _ in range(self.a.rounds)]
+        with measure.above_engines(self.a.realtime):
+            for key in list(turns.ready):
+                turns.warm_up(key)
+            self.compare(records, turns)
+            return [turns.round() for _ in range(self.a.rounds)]
+
+    def close_processes(self):
+        """Stopped processes would stay for ever, so they end however the cell ends."""
+        while self.processes:
+            self.processes.pop().close()
 
 
 # ---- all cells ----
@@ -281,8 +289,8 @@ def measure_all(a, path):
         with open(path) as file:
             results = json.load(file)
     done = {cell["name"] for cell in results["cells"]}
-    if a.realtime:  # above the engines: it has to be heard between their turns
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(measure.RT_PRIORITY + 1))
+    # A request to end is an exception, so that it ends the engines too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by a signal"))
     runner, start = Runner(a), time.monotonic()
     for number, cell in enumerate(chosen):
         if cell.name in done:

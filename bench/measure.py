@@ -1,5 +1,6 @@
 """Processes of engines, and rounds in which they take turns."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -24,6 +25,24 @@ RT_REST = 0.2
 
 class EngineFailed(Exception):
     """The engine's process ended, or answers no more."""
+
+
+def set_realtime(thread, priority):
+    """Children start at normal priority again."""
+    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    os.sched_setscheduler(thread, policy, os.sched_param(priority))
+
+
+@contextlib.contextmanager
+def above_engines(realtime):
+    """This process has to be heard between the turns of engines that run at real-time priority."""
+    if realtime:
+        set_realtime(0, RT_PRIORITY + 1)
+    try:
+        yield
+    finally:
+        if realtime:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def last_words(path):
@@ -80,7 +99,7 @@ class Process:
             try:
                 os.sched_setaffinity(thread, cores)
                 if realtime:
-                    os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(RT_PRIORITY))
+                    set_realtime(thread, RT_PRIORITY)
             except ProcessLookupError:
                 pass  # it ended meanwhile
 
@@ -91,8 +110,8 @@ class Process:
         self.popen.send_signal(signal.SIGCONT)
 
     def close(self):
-        if self.popen.poll() is None:
-            self.popen.kill()
+        """Ends it; a second call does nothing."""
+        self.popen.kill()
         self.popen.wait()
         self.popen.stdin.close()
         self.popen.stdout.close()
@@ -101,8 +120,8 @@ class Process:
 class Probe:
     """The FMA rate of cores; one process for each set of cores."""
 
-    def __init__(self, path):
-        self.path, self.processes = path, {}
+    def __init__(self, path, realtime):
+        self.path, self.realtime, self.processes = path, realtime, {}
 
     def rate(self, cores):
         key = tuple(sorted(cores))
@@ -111,6 +130,8 @@ class Probe:
                 [self.path, *map(str, key)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 text=True,
             )
+            if self.realtime:
+                set_realtime(self.processes[key].pid, RT_PRIORITY)
         process = self.processes[key]
         process.stdin.write("\n")
         process.stdin.flush()
