@@ -269,7 +269,8 @@ def summarize(cell):
         what = f"{at['median']:9.2f} ms" if at else f"{r['status']}: {r.get('reason', '')}"[:90]
         times = ours and at and stats.ratio(cell["rounds"], r["key"], ours)
         flag = "  DIFFERS" if r.get("differs") else ""
-        print(f"   {r['engine']:14s} {what}" + (f"  {times:6.2f}x" if times else "") + flag)
+        name = r["engine"] if cell["kind"] == "matrix" else r["key"]
+        print(f"   {name:14s} {what}" + (f"  {times:6.2f}x" if times else "") + flag)
 
 
 def write_results(path, results):

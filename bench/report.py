@@ -141,7 +141,7 @@ def fit_lines(results):
             points = density_points(cell, name)
             fit = stats.fit_line(points)
             if fit:
-                lines.append(f"- {name}: {fit[0] / 100:.3f} ms for each percent of non-zeros, "
+                lines.append(f"- {name}: {fit[0]:.3f} ms for each percent of non-zeros, "
                              f"{fit[1]:.2f} ms without any, R² {fit[2]:.4f}")
     return lines
 
@@ -186,8 +186,8 @@ def markdown(results, figures):
         f"{', '.join(machine['family_model_stepping'])}), "
         f"{machine['cores']} cores, {machine['memory_gb']} GB; {results['spcc']}, "
         f"commit {results['commit']}. Medians in milliseconds. {slow[0]} of {slow[1]} turns were "
-        "slow by the FMA probe and are left out. † computes something else, ‡ uses more than the "
-        "asked instruction set.",
+        "slow by the FMA probe and are left out. † computes something else, ‡ uses more than "
+        "the asked instruction set.",
         "",
     ]
     for title, cell_list in groups(of_kind(results, "matrix")).items():

@@ -102,7 +102,7 @@ def record(engine, status="ok", **more):
     c = cells.Contestant(engine, "base", "dense")
     return {"engine": engine, "model": "base", "pattern": "dense", "batch": 1, "sequence": 128,
             "threads": 1, "isa": "native", "key": c.key, "restricted": True, "status": status,
-            "version": "1", "settings": "none", **more}
+            "version": "1", "settings": "none"} | more
 
 
 def results():
@@ -132,6 +132,16 @@ class Tables(unittest.TestCase):
         self.assertIn("torch takes 0.50 of spcc's time", self.text)
         self.assertIn("iree base dense s128 b1 t1: missing: no wheel", self.text)
         self.assertIn("differs from the reference by 0.5", self.text)
+
+    def test_fit_is_per_percent_of_non_zeros(self):
+        records, rounds = [], {}
+        for sparsity, ms in (("0.5", 60), ("0.9", 20)):
+            c = cells.Contestant("spcc", "base", f"4x1@{sparsity}")
+            records.append(record("spcc", key=c.key, pattern=c.pattern))
+            rounds[c.key] = turn(ms * 1e6)
+        cell = {"kind": "density", "name": "", "contestants": records, "rounds": [rounds]}
+        (line,) = report.fit_lines({"cells": [cell]})
+        self.assertIn("1.000 ms for each percent of non-zeros, 10.00 ms without any", line)
 
     def test_an_empty_list_says_so(self):
         other = results()
