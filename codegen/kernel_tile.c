@@ -86,15 +86,33 @@ typedef struct group_tile {
   void *context;
 } group_tile;
 
-static void group_quarters(cg *c, V from, uint32_t n, void *context) {
-  const group_tile *t = context;
+/* `vecs` vectors of tokens from byte `sub` of the tile on. */
+static void group_vectors(cg *c, const group_tile *t, V sub, uint32_t vecs) {
   bld *b = &c->b;
-  uint32_t vecs = n * QUARTER / b->isa->lanes;
   V acc[MAX_BLOCK_ROWS * 4]; /* isa.def has at most 4 vectors in a tile; a single row has 8 */
-  V sub = b_muli(b, from, QUARTER_BYTES), at = b_add(b, t->y_at, sub);
+  V at = b_add(b, t->y_at, sub);
   start(b, t->e.first, t->g, vecs, at, acc);
   t->body(b, acc, t->g->count, vecs, b_at(b, t->x, sub), t->context);
   finish(b, t->s, t->e.last, t->g, vecs, at, acc);
+}
+
+static void group_quarters(cg *c, V from, uint32_t n, void *context) {
+  V sub = b_muli(&c->b, from, QUARTER_BYTES);
+  group_vectors(c, context, sub, n * QUARTER / c->b.isa->lanes);
+}
+
+/* Quarters of two vectors, in register tiles of three: 3, 4 quarters are 3 + 3 and 3 + 3 + 2
+ * vectors, and fewer are 2 each. */
+static void group_threes(cg *c, V live, const group_tile *t) {
+  bld *b = &c->b;
+  V many = b_ge(b, live, k64(b, 3)), zero = k64(b, 0);
+  V threes = b_select(b, many, k64(b, 3 * QUARTER_BYTES), zero);
+  loop three = b_loop(b, zero, threes, 3 * QUARTER_BYTES / 2, NULL, 0);
+  group_vectors(c, t, three.i, 3);
+  b_loop_end(b, &three, NULL);
+  loop two = b_loop(b, threes, b_muli(b, live, QUARTER_BYTES), QUARTER_BYTES, NULL, 0);
+  group_vectors(c, t, two.i, 2);
+  b_loop_end(b, &two, NULL);
 }
 
 static void over_tokens(cg *c, const linear_shape *s, kernel_ends e, const kernel_args *a,
@@ -105,7 +123,10 @@ static void over_tokens(cg *c, const linear_shape *s, kernel_ends e, const kerne
   t.y_at = b_mul(b, tile.i, a->y_step);
   t.x = b_at(b, a->x, b_mul(b, tile.i, a->x_step));
   V live = cg_live(c, a->quarters, tile.i);
-  cg_over_quarters(c, live, vecs * b->isa->lanes / QUARTER, group_quarters, &t);
+  if (vecs == 3)
+    group_threes(c, live, &t);
+  else
+    cg_over_quarters(c, live, vecs * b->isa->lanes / QUARTER, group_quarters, &t);
   b_loop_end(b, &tile, NULL);
 }
 
@@ -209,6 +230,13 @@ static void block_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *
   b_loop_end(b, &i, acc);
 }
 
+/* Vectors of tokens for groups of r outputs: three instead of two where the registers allow it, for
+ * the latency of the FMA wants more than 8 accumulators. */
+static uint32_t block_vecs(const isa *level, uint32_t r) {
+  bool three = level->block_vecs == 2 && 3 * r + 4 <= level->registers;
+  return three ? 3 : level->block_vecs;
+}
+
 V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols) {
   char key[160];
   kernel_key(key, sizeof key, c, "block", s, e, r, cols);
@@ -224,7 +252,7 @@ V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t
   /* A group's head: u32 number of blocks, u32 rows[r]. */
   block_context d = {cursor[1], cursor[2], b_load32(b, cursor[0], 0), cols};
   group_rows g = load_rows(b, s, &a, e, b_ati(b, cursor[0], 4), r);
-  over_tokens(c, s, e, &a, &g, b->isa->block_vecs, block_body, &d);
+  over_tokens(c, s, e, &a, &g, block_vecs(b->isa, r), block_body, &d);
   cursor[0] = b_ati(b, cursor[0], 4 + (uint64_t)r * 4);
   cursor[1] = b_at(b, cursor[1], b_muli(b, d.count, 2));
   cursor[2] = b_at(b, cursor[2], b_muli(b, d.count, (uint64_t)cols * r * 4));
