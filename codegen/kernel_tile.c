@@ -6,7 +6,7 @@
 
 enum {
   CACHE_LINE = 64,
-  WEIGHTS_AHEAD = 2048 /* bytes: the time of a group or so, several latencies of memory */
+  WEIGHTS_AHEAD = 2048 /* bytes, with 64 tokens: about 1000 cycles, several latencies of memory */
 };
 
 /* The rows of one group: where each output row starts, and its bias. */
@@ -43,10 +43,12 @@ static void multiply_add(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, uint
 }
 
 /* The weights of a large model come from memory, and a stream that is read as slowly as this one is
- * not prefetched far enough by the machine. Past the end of a record comes the next one. */
-static void prefetch_weights(bld *b, V w, uint32_t count) {
+ * not prefetched far enough by the machine. Fewer tokens read it faster. Past the end of a record
+ * comes the next one. */
+static void prefetch_weights(bld *b, V w, uint32_t count, uint32_t vecs) {
+  uint64_t ahead = (uint64_t)WEIGHTS_AHEAD * TILE / (vecs * b->isa->lanes);
   for (uint32_t at = 0; at < count * 4; at += CACHE_LINE)
-    b_prefetch(b, w, WEIGHTS_AHEAD + at);
+    b_prefetch(b, w, ahead + at);
 }
 
 static void start(bld *b, bool first, const group_rows *g, uint32_t vecs, V at, V *acc) {
@@ -150,7 +152,7 @@ static void dense_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *
   const dense_context *d = context;
   loop k = b_loop(b, k64(b, 0), d->k, 1, acc, rows * vecs);
   V w = b_at(b, d->values, b_muli(b, k.i, (uint64_t)rows * 4));
-  prefetch_weights(b, w, rows);
+  prefetch_weights(b, w, rows, vecs);
   multiply_add(b, acc, rows, vecs, b_at(b, x, b_muli(b, k.i, TILE_BYTES)), 0, w, 0);
   b_loop_end(b, &k, acc);
 }
@@ -223,7 +225,7 @@ static void block_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *
   V column = b_load(b, b->i16, b_at(b, d->index, b_muli(b, i.i, 2)), 2);
   V xk = b_at(b, x, b_muli(b, b_zext(b, column), (uint64_t)d->cols * TILE_BYTES));
   V w = b_at(b, d->values, b_muli(b, i.i, (uint64_t)d->cols * rows * 4));
-  prefetch_weights(b, w, rows * d->cols);
+  prefetch_weights(b, w, rows * d->cols, vecs);
   prefetch_inputs(b, d, i.i, vecs, x);
   for (uint32_t j = 0; j < d->cols; j++)
     multiply_add(b, acc, rows, vecs, xk, (uint64_t)j * TILE_BYTES, w, (uint64_t)j * rows * 4);
