@@ -3,18 +3,25 @@
  *   S[key][query]  = sum over d of K[d][key] Q[d][query]     (K as broadcast scalars)
  *   O[d][query]    = sum over keys of V[d][key] P[key][query] (V as broadcast scalars)
  * S stays in the task's scratch. Sequences are packed back to back, so a tile can hold queries of
- * two sequences: each writes its own lanes with masked stores. */
+ * several: only the vectors with queries of the item's sequence are computed, in strips of up to
+ * MAX_VECS, and only its lanes are stored. */
 #include "codegen/cg.h"
 
-enum { KEYS = 4 /* keys of a register tile; 64 is a multiple */, CHANNELS = 4 };
+enum {
+  UNROLL = 4,    /* channels and keys in a loop's body */
+  MAX_VECS = 4,  /* vectors of queries in a register tile */
+  MIN_ROWS = 4,  /* keys (or channels) of a register tile: a power of two, so that no tile cuts */
+  MAX_ROWS = 8,  /* them */
+  MAX_ACC = 24,  /* accumulators of a register tile */
+  LINE_KEYS = 16 /* keys in a cache line */
+};
 
 typedef struct attn {
   cg *c;
   bld *b;
   uint32_t heads, kv_heads, d; /* d: head size */
   uint32_t q_channels, k_channels, v_channels, q_at, k_at, v_at;
-  uint32_t vecs; /* vectors of queries in a register tile */
-  double scale;  /* on the scores; applied inside the exponent */
+  double scale; /* on the scores; applied inside the exponent */
 } attn;
 
 /* What one item works on. */
@@ -22,11 +29,22 @@ typedef struct attn_item {
   V q, o;       /* query tile: first byte of the head's first channel */
   V k, v;       /* tile 0: first byte of the head's first channel */
   V kbias;      /* f32 per packed token */
-  V scratch;    /* S: 256 bytes per key */
-  V start, end; /* packed tokens of the sequence */
-  V key0;       /* start rounded down to KEYS: the key of S's first row */
-  V token;      /* packed token of the query tile's lane 0 */
+  V scratch;    /* S */
+  V start, end; /* keys: packed tokens of the sequence */
+  V lo, hi;     /* lanes of the query tile that hold its queries */
 } attn_item;
+
+/* A strip of queries: `vecs` vectors at byte `at` of the tile's rows. */
+typedef struct strip {
+  uint32_t vecs, rows; /* rows: keys or channels that a register tile holds next to them */
+  V at;
+  V key0;  /* the key of S's first row: start rounded down to `rows` */
+  V whole; /* true when all its lanes are queries of the sequence */
+} strip;
+
+static uint64_t strip_bytes(const attn *t, const strip *s) {
+  return (uint64_t)s->vecs * t->b->isa->lanes * 4;
+}
 
 /* Byte of packed token `t` in channel 0 of a tensor of `channels` channels. */
 static V token_at(bld *b, V t, uint32_t channels) {
@@ -34,162 +52,258 @@ static V token_at(bld *b, V t, uint32_t channels) {
   return b_add(b, tile, b_muli(b, b_and(b, t, k64(b, TILE - 1)), 4));
 }
 
-static V score_row(bld *b, const attn_item *it, V key) {
-  return b_at(b, it->scratch, b_muli(b, b_sub(b, key, it->key0), TILE_BYTES));
-}
-
-/* Scores of KEYS keys from `key` against the query vectors at byte `sub` of the tile. Keys of other
- * sequences at the borders are computed too and never read. */
-static void score_tile(const attn *t, const attn_item *it, V key, V sub) {
+static V score_row(const attn *t, const attn_item *it, const strip *s, V key) {
   bld *b = t->b;
-  V acc[64];
-  V kb = b_at(b, it->kbias, b_muli(b, key, 4));
-  for (uint32_t r = 0; r < KEYS; r++)
-    for (uint32_t j = 0; j < t->vecs; j++)
-      acc[r * t->vecs + j] = vsplat_at(b, kb, (uint64_t)r * 4);
-  V k = b_at(b, it->k, token_at(b, key, t->k_channels)), q = b_at(b, it->q, sub);
-  loop d = b_loop(b, k64(b, 0), k64(b, t->d), 1, acc, KEYS * t->vecs);
-  V at = b_muli(b, d.i, TILE_BYTES), kd = b_at(b, k, at), qd = b_at(b, q, at), x[16];
-  for (uint32_t j = 0; j < t->vecs; j++)
-    x[j] = vload(b, qd, (uint64_t)j * b->isa->lanes * 4);
-  for (uint32_t r = 0; r < KEYS; r++) {
-    V w = vsplat_at(b, kd, (uint64_t)r * 4);
-    for (uint32_t j = 0; j < t->vecs; j++)
-      acc[r * t->vecs + j] = vfma(b, w, x[j], acc[r * t->vecs + j]);
-  }
-  b_loop_end(b, &d, acc);
-  V row = b_at(b, score_row(b, it, key), sub);
-  for (uint32_t r = 0; r < KEYS; r++)
-    for (uint32_t j = 0; j < t->vecs; j++)
-      vstore(b, acc[r * t->vecs + j], row,
-             (uint64_t)r * TILE_BYTES + (uint64_t)j * b->isa->lanes * 4);
+  return b_at(b, it->scratch, b_muli(b, b_sub(b, key, s->key0), strip_bytes(t, s)));
 }
 
-/* for each key of the sequence: carry[] = body(S row of the key at `sub`) */
-typedef void key_body(const attn *t, V row, V *carry);
+static void load_vectors(bld *b, V at, uint32_t vecs, V *x) {
+  for (uint32_t j = 0; j < vecs; j++)
+    x[j] = vload(b, at, (uint64_t)j * b->isa->lanes * 4);
+}
 
-static void over_keys(const attn *t, const attn_item *it, V sub, V *carry, uint32_t n,
+/* acc[r][j] += w[r] x[j]; w[r] is the f32 `step` bytes behind w[r - 1]. */
+static void multiply_add(bld *b, V *acc, uint32_t rows, uint32_t vecs, V w, uint64_t step,
+                         const V *x) {
+  for (uint32_t r = 0; r < rows; r++) {
+    V wr = vsplat_at(b, w, r * step);
+    for (uint32_t j = 0; j < vecs; j++)
+      acc[r * vecs + j] = vfma(b, wr, x[j], acc[r * vecs + j]);
+  }
+}
+
+/* for (i = lo; i < hi; i++), UNROLL steps in a body */
+typedef void unrolled_body(bld *b, V i, void *context, V *acc);
+
+static void unrolled(bld *b, V lo, V hi, V *acc, uint32_t n, unrolled_body *body, void *context) {
+  V count = b_sub(b, hi, lo);
+  V whole = b_add(b, lo, b_and(b, count, k64(b, ~(uint64_t)(UNROLL - 1))));
+  loop l = b_loop(b, lo, whole, UNROLL, acc, n);
+  for (uint32_t u = 0; u < UNROLL; u++)
+    body(b, b_addi(b, l.i, u), context, acc);
+  b_loop_end(b, &l, acc);
+  loop rest = b_loop(b, whole, hi, 1, acc, n);
+  body(b, rest.i, context, acc);
+  b_loop_end(b, &rest, acc);
+}
+
+/* A product's operands at step 0: what is broadcast, and the vectors. */
+typedef struct product {
+  uint32_t rows, vecs;
+  V w, x, soon;                   /* soon: will be broadcast a few products later; NULL: not told */
+  uint64_t w_row, w_step, x_step; /* bytes from row to row and from step to step */
+} product;
+
+static void product_step(bld *b, V i, void *context, V *acc) {
+  const product *p = context;
+  V x[16];
+  load_vectors(b, b_at(b, p->x, b_muli(b, i, p->x_step)), p->vecs, x);
+  V w = b_at(b, p->w, b_muli(b, i, p->w_step));
+  if (p->soon) b_prefetch(b, b_at(b, p->soon, b_muli(b, i, p->w_step)), 0);
+  multiply_add(b, acc, p->rows, p->vecs, w, p->w_row, x);
+}
+
+/* Scores of the strip's queries and the keys [key, key + rows). Keys of other sequences at the
+ * borders are computed too and never read. */
+static void score_tile(const attn *t, const attn_item *it, const strip *s, V key) {
+  bld *b = t->b;
+  V acc[MAX_ACC];
+  V kb = b_at(b, it->kbias, b_muli(b, key, 4));
+  for (uint32_t r = 0; r < s->rows; r++)
+    for (uint32_t j = 0; j < s->vecs; j++)
+      acc[r * s->vecs + j] = vsplat_at(b, kb, (uint64_t)r * 4);
+  product p = {.rows = s->rows,
+               .vecs = s->vecs,
+               .w = b_at(b, it->k, token_at(b, key, t->k_channels)),
+               .w_row = 4,
+               .w_step = TILE_BYTES,
+               .x_step = TILE_BYTES};
+  p.x = b_at(b, it->q, s->at);
+  if (s->vecs == MAX_VECS)
+    p.soon = b_at(b, it->k, token_at(b, b_addi(b, key, LINE_KEYS), t->k_channels));
+  unrolled(b, k64(b, 0), k64(b, t->d), acc, s->rows * s->vecs, product_step, &p);
+  V row = score_row(t, it, s, key);
+  for (uint32_t i = 0; i < s->rows * s->vecs; i++)
+    vstore(b, acc[i], row, (uint64_t)i * b->isa->lanes * 4);
+}
+
+/* for each key of the sequence: carry[] = body(S row of the key) */
+typedef void key_body(const attn *t, const strip *s, V row, V *carry);
+
+static void over_keys(const attn *t, const attn_item *it, const strip *s, V *carry, uint32_t n,
                       key_body *body) {
   loop key = b_loop(t->b, it->start, it->end, 1, carry, n);
-  body(t, b_at(t->b, score_row(t->b, it, key.i), sub), carry);
+  body(t, s, score_row(t, it, s, key.i), carry);
   b_loop_end(t->b, &key, carry);
 }
 
-static void max_body(const attn *t, V row, V *carry) {
-  for (uint32_t j = 0; j < t->vecs; j++)
-    carry[j] = vmax(t->b, vload(t->b, row, (uint64_t)j * t->b->isa->lanes * 4), carry[j]);
+static void max_body(const attn *t, const strip *s, V row, V *carry) {
+  V x[16];
+  load_vectors(t->b, row, s->vecs, x);
+  for (uint32_t j = 0; j < s->vecs; j++)
+    carry[j] = vmax(t->b, x[j], carry[j]);
 }
 
-/* carry: sums, then the maxima. P = exp(scale (S - max)), unnormalised. */
-static void exp_body(const attn *t, V row, V *carry) {
+/* carry: sums, then the maxima times -scale log2(e). P = exp(scale (S - max)), unnormalised; that
+ * product's rounding is a factor that all keys of a query share. */
+static void exp_body(const attn *t, const strip *s, V row, V *carry) {
   bld *b = t->b;
-  for (uint32_t j = 0; j < t->vecs; j++) {
-    uint64_t off = (uint64_t)j * b->isa->lanes * 4;
-    V d = vsub(b, vload(b, row, off), carry[t->vecs + j]);
-    V e = m_exp2_nonpositive(b, vmul(b, d, vk(b, t->scale * 1.44269504088896340736)));
+  V x[16], factor = vk(b, t->scale * 1.44269504088896340736);
+  load_vectors(b, row, s->vecs, x);
+  for (uint32_t j = 0; j < s->vecs; j++) {
+    V e = m_exp2_nonpositive(b, vfma(b, x[j], factor, carry[s->vecs + j]));
     carry[j] = vadd(b, carry[j], e);
-    vstore(b, e, row, off);
+    vstore(b, e, row, (uint64_t)j * b->isa->lanes * 4);
   }
 }
 
 /* Softmax down the columns of S; returns 1 / sum for each vector. */
-static void softmax(const attn *t, const attn_item *it, V sub, V *inverse) {
+static void softmax(const attn *t, const attn_item *it, const strip *s, V *inverse) {
   bld *b = t->b;
   V carry[32];
-  V first = b_at(b, score_row(b, it, it->start), sub);
-  for (uint32_t j = 0; j < t->vecs; j++)
-    carry[j] = vload(b, first, (uint64_t)j * b->isa->lanes * 4);
-  over_keys(t, it, sub, carry, t->vecs, max_body);
-  for (uint32_t j = 0; j < t->vecs; j++) {
-    carry[t->vecs + j] = carry[j];
+  load_vectors(b, score_row(t, it, s, it->start), s->vecs, carry);
+  over_keys(t, it, s, carry, s->vecs, max_body);
+  for (uint32_t j = 0; j < s->vecs; j++) {
+    carry[s->vecs + j] = vmul(b, carry[j], vk(b, -t->scale * 1.44269504088896340736));
     carry[j] = vk(b, 0.0);
   }
-  over_keys(t, it, sub, carry, 2 * t->vecs, exp_body);
-  for (uint32_t j = 0; j < t->vecs; j++)
+  over_keys(t, it, s, carry, 2 * s->vecs, exp_body);
+  for (uint32_t j = 0; j < s->vecs; j++)
     inverse[j] = vdiv(b, vk(b, 1.0), carry[j]);
 }
 
 /* acc[r][j] += V[d + r][key] P[key][j] over the keys of one sequence. The keys are walked tile by
  * tile, since a channel's tokens are contiguous inside a tile only. */
-static void context_keys(const attn *t, const attn_item *it, V channel, V sub, uint32_t rows,
-                         V *acc) {
+static void context_keys(const attn *t, const attn_item *it, const strip *s, V channel,
+                         uint32_t rows, V *acc) {
   bld *b = t->b;
   V first_tile = b_shr(b, it->start, 6);
   V tiles_end = b_addi(b, b_shr(b, b_sub(b, it->end, k64(b, 1)), 6), 1);
-  loop tile = b_loop(b, first_tile, tiles_end, 1, acc, rows * t->vecs);
+  loop tile = b_loop(b, first_tile, tiles_end, 1, acc, rows * s->vecs);
   V t0 = b_muli(b, tile.i, TILE);
   V v_tile = b_at(b, it->v, b_muli(b, tile.i, (uint64_t)t->v_channels * TILE_BYTES));
   v_tile = b_at(b, v_tile, b_muli(b, channel, TILE_BYTES));
   V first = b_max(b, t0, it->start), end = b_min(b, b_addi(b, t0, TILE), it->end);
-  loop key = b_loop(b, first, end, 1, acc, rows * t->vecs);
-  V p = b_at(b, score_row(b, it, key.i), sub), x[16];
-  V v = b_at(b, v_tile, b_muli(b, b_sub(b, key.i, t0), 4));
-  for (uint32_t j = 0; j < t->vecs; j++)
-    x[j] = vload(b, p, (uint64_t)j * b->isa->lanes * 4);
-  for (uint32_t r = 0; r < rows; r++) {
-    V w = vsplat_at(b, v, (uint64_t)r * TILE_BYTES);
-    for (uint32_t j = 0; j < t->vecs; j++)
-      acc[r * t->vecs + j] = vfma(b, w, x[j], acc[r * t->vecs + j]);
-  }
-  b_loop_end(b, &key, acc);
+  product p = {.rows = rows,
+               .vecs = s->vecs,
+               .w = b_at(b, v_tile, b_muli(b, b_sub(b, first, t0), 4)),
+               .w_row = TILE_BYTES,
+               .w_step = 4,
+               .x_step = strip_bytes(t, s)};
+  p.x = score_row(t, it, s, first);
+  unrolled(b, k64(b, 0), b_sub(b, end, first), acc, rows * s->vecs, product_step, &p);
   b_loop_end(b, &tile, acc);
 }
 
+/* Rows of the context at `o`, in the lanes of the sequence. */
+static void store_context(const attn *t, const attn_item *it, const strip *s, uint32_t rows,
+                          const V *acc, V o) {
+  bld *b = t->b;
+  uint64_t step = (uint64_t)b->isa->lanes * 4;
+  branch whole = b_if(b, s->whole);
+  for (uint32_t i = 0; i < rows * s->vecs; i++)
+    vstore(b, acc[i], o, (uint64_t)(i / s->vecs) * TILE_BYTES + i % s->vecs * step);
+  b_else(b, &whole);
+  for (uint32_t j = 0; j < s->vecs; j++) {
+    V lane = b_addi(b, b_shr(b, s->at, 2), (uint64_t)j * b->isa->lanes);
+    V mask = vlane_mask(b, lane, it->lo, it->hi);
+    for (uint32_t r = 0; r < rows; r++)
+      vstore_masked(b, acc[r * s->vecs + j], o, (uint64_t)r * TILE_BYTES + j * step, mask);
+  }
+  b_end(b, &whole);
+}
+
 /* Context channels lo, lo + rows, … below hi, stored in the lanes of the sequence. */
-static void context(const attn *t, const attn_item *it, V sub, const V *inverse, uint32_t lo,
-                    uint32_t hi, uint32_t rows) {
+static void context(const attn *t, const attn_item *it, const strip *s, const V *inverse,
+                    uint32_t lo, uint32_t hi, uint32_t rows) {
   if (lo == hi) return;
   bld *b = t->b;
   loop channel = b_loop(b, k64(b, lo), k64(b, hi), rows, NULL, 0);
-  V acc[64];
-  for (uint32_t i = 0; i < rows * t->vecs; i++)
+  V acc[MAX_ACC];
+  for (uint32_t i = 0; i < rows * s->vecs; i++)
     acc[i] = vk(b, 0.0);
-  context_keys(t, it, channel.i, sub, rows, acc);
-  V o = b_at(b, b_at(b, it->o, b_muli(b, channel.i, TILE_BYTES)), sub);
-  V lane0 = b_add(b, it->token, b_shr(b, sub, 2));
-  for (uint32_t j = 0; j < t->vecs; j++) {
-    V mask = vlane_mask(b, b_addi(b, lane0, (uint64_t)j * b->isa->lanes), it->start, it->end);
-    for (uint32_t r = 0; r < rows; r++)
-      vstore_masked(b, vmul(b, acc[r * t->vecs + j], inverse[j]), o,
-                    (uint64_t)r * TILE_BYTES + (uint64_t)j * b->isa->lanes * 4, mask);
-  }
+  context_keys(t, it, s, channel.i, rows, acc);
+  V o = b_at(b, b_at(b, it->o, b_muli(b, channel.i, TILE_BYTES)), s->at);
+  for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t j = 0; j < s->vecs; j++)
+      acc[r * s->vecs + j] = vmul(b, acc[r * s->vecs + j], inverse[j]);
+  store_context(t, it, s, rows, acc, o);
   b_loop_end(b, &channel, NULL);
 }
 
-/* attention(q, o, k, v, kbias, scratch, start, end, token): one head, one tile of queries. */
+/* All of one strip. */
+static void attend(const attn *t, const attn_item *it, const strip *s) {
+  bld *b = t->b;
+  V inverse[16];
+  loop keys = b_loop(b, s->key0, it->end, s->rows, NULL, 0);
+  score_tile(t, it, s, keys.i);
+  b_loop_end(b, &keys, NULL);
+  softmax(t, it, s, inverse);
+  uint32_t whole = t->d / s->rows * s->rows;
+  context(t, it, s, inverse, 0, whole, s->rows);
+  context(t, it, s, inverse, whole, t->d, 1);
+}
+
+/* True when a register tile, its vectors and a broadcast fit into the registers. */
+static bool fits(const isa *level, uint32_t rows, uint32_t vecs) {
+  return rows * vecs + vecs + 1 <= level->registers;
+}
+
+/* A strip of `vecs` vectors from vector `first` of the tile. */
+static strip strip_at(const attn *t, const attn_item *it, uint32_t vecs, V first) {
+  bld *b = t->b;
+  strip s = {.vecs = vecs, .rows = MAX_ROWS};
+  while (!fits(b->isa, s.rows, vecs))
+    s.rows /= 2;
+  s.at = b_muli(b, first, (uint64_t)b->isa->lanes * 4);
+  s.key0 = b_and(b, it->start, k64(b, ~(uint64_t)(s.rows - 1)));
+  V lane0 = b_shr(b, s.at, 2), last = b_addi(b, lane0, (uint64_t)vecs * b->isa->lanes);
+  V from = b_ge(b, lane0, it->lo), to = b_ge(b, it->hi, last);
+  s.whole = b_and(b, from, to);
+  return s;
+}
+
+/* The vectors with lanes [lo, hi) of the tile, in strips of falling width. */
+static void over_strips(const attn *t, const attn_item *it) {
+  bld *b = t->b;
+  V lanes = k64(b, b->isa->lanes), at = b_div(b, it->lo, lanes);
+  V end = b_div(b, b_addi(b, it->hi, b->isa->lanes - 1), lanes);
+  for (uint32_t vecs = MAX_VECS; vecs > 0; vecs--) {
+    if (!fits(b->isa, MIN_ROWS, vecs)) continue;
+    V left = b_sub(b, end, at);
+    V stop = b_add(b, at, b_sub(b, left, b_rem(b, left, k64(b, vecs))));
+    loop l = b_loop(b, at, stop, vecs, NULL, 0);
+    strip s = strip_at(t, it, vecs, l.i);
+    attend(t, it, &s);
+    b_loop_end(b, &l, NULL);
+    at = stop;
+  }
+}
+
+/* attention(q, o, k, v, kbias, scratch, start, end, lo, hi): one head, one tile of queries. */
 static V attention_tile(const attn *t) {
   char *key = arena_printf(t->c->a, "attention.d%u.k%u.v%u.s%a.%s", t->d, t->k_channels,
                            t->v_channels, t->scale, t->b->isa->name);
   V fn = cg_shared(t->c, key);
   if (fn) return fn;
   bld *b = t->b;
-  LLVMTypeRef a[] = {b->ptr, b->ptr, b->ptr, b->ptr, b->ptr, b->ptr, b->i64, b->i64, b->i64};
-  fn = b_function(b, key, b->none, a, 9);
+  LLVMTypeRef a[] = {b->ptr, b->ptr, b->ptr, b->ptr, b->ptr,
+                     b->ptr, b->i64, b->i64, b->i64, b->i64};
+  fn = b_function(b, key, b->none, a, 10);
   b_noinline(b);
   b_noalias(b, 1);
   b_noalias(b, 5);
-  V start = b_arg(b, 6);
   attn_item it = {.q = b_arg(b, 0),
                   .o = b_arg(b, 1),
                   .k = b_arg(b, 2),
                   .v = b_arg(b, 3),
                   .kbias = b_arg(b, 4),
                   .scratch = b_arg(b, 5),
-                  .start = start,
+                  .start = b_arg(b, 6),
                   .end = b_arg(b, 7),
-                  .token = b_arg(b, 8),
-                  .key0 = b_and(b, start, k64(b, ~(uint64_t)(KEYS - 1)))};
-  V inverse[16];
-  loop sub =
-      b_loop(b, k64(b, 0), k64(b, TILE_BYTES), (uint64_t)t->vecs * b->isa->lanes * 4, NULL, 0);
-  loop keys = b_loop(b, it.key0, it.end, KEYS, NULL, 0);
-  score_tile(t, &it, keys.i, sub.i);
-  b_loop_end(b, &keys, NULL);
-  softmax(t, &it, sub.i, inverse);
-  uint32_t whole = t->d / CHANNELS * CHANNELS;
-  context(t, &it, sub.i, inverse, 0, whole, CHANNELS);
-  context(t, &it, sub.i, inverse, whole, t->d, 1);
-  b_loop_end(b, &sub, NULL);
+                  .lo = b_arg(b, 8),
+                  .hi = b_arg(b, 9)};
+  over_strips(t, &it);
   b_return(b, NULL);
   cg_share(t->c, key, fn);
   return fn;
@@ -237,7 +351,8 @@ static void attention_items(const attn *t, const ir_value *v, V tile_fn) {
   V tiles = b_sub(b, next, first), in_seq = b_sub(b, l.i, b_muli(b, first, t->heads));
   V head = b_div(b, in_seq, tiles);
   V first_tile = b_shr(b, start, 6), tile = b_add(b, first_tile, b_rem(b, in_seq, tiles));
-  V kv_head = b_div(b, head, k64(b, t->heads / t->kv_heads));
+  V kv_head = b_div(b, head, k64(b, t->heads / t->kv_heads)), token = b_muli(b, tile, TILE);
+  V lo = b_sub(b, b_max(b, start, token), token);
   V args[] = {head_at(b, q, tile, head, t->q_channels, t->q_at, t->d),
               head_at(b, o, tile, head, t->heads * t->d, 0, t->d),
               head_at(b, k, zero, kv_head, t->k_channels, t->k_at, t->d),
@@ -246,8 +361,9 @@ static void attention_items(const attn *t, const ir_value *v, V tile_fn) {
               scratch,
               start,
               end,
-              b_muli(b, tile, TILE)};
-  b_call(b, tile_fn, args, 9);
+              lo,
+              b_sub(b, b_min(b, end, b_addi(b, token, TILE)), token)};
+  b_call(b, tile_fn, args, 10);
   b_loop_end(b, &l, NULL);
   b_return(b, NULL);
 }
@@ -293,7 +409,6 @@ bool emit_attention(cg *c, const ir_value *v) {
   c->scratch_per_position = TILE_BYTES;
   for (uint32_t i = 0; i < c->o->level_count; i++) {
     b_set_isa(&c->b, &isa_table[c->o->levels[i]]);
-    t.vecs = c->b.isa->block_vecs;
     V tile_fn = attention_tile(&t);
     cg_phase_begin(c, p);
     attention_items(&t, v, tile_fn);

@@ -163,7 +163,7 @@ bool cg_per_batch(const ir_value *v);
 uint32_t cg_channels(const ir_value *v);
 
 /* ---- math on vectors, mathfn.c ---- */
-V m_exp2_nonpositive(bld *b, V t); /* 2^t for t <= 0; exactly 0 below -126 */
+V m_exp2_nonpositive(bld *b, V t); /* 2^t for t <= 0; below 2^-126 denormal, which counts as 0 */
 V m_gelu(bld *b, V x);             /* erf form */
 V m_gelu_tanh(bld *b, V x);
 V m_tanh(bld *b, V x);

@@ -30,11 +30,15 @@ static V power_of_two(bld *b, V bits) {
   return LLVMBuildBitCast(b->b, e, b->vf, "");
 }
 
+/* n is added to the exponent field of 2^f. At n = -127 that leaves a denormal number: 2^f is at
+ * least 1 there, for t is cut off at -127. */
 V m_exp2_nonpositive(bld *b, V t) {
   t = vmax(b, vk(b, -127.0), t);
   V bits, f = split(b, t, &bits);
   V p = vfma(b, f, horner(b, f, exp2_poly, 6), vk(b, 1.0));
-  return vmul(b, p, power_of_two(b, bits));
+  V n = LLVMBuildShl(b->b, bits, vsplat(b, k32(b, 23)), "");
+  V e = LLVMBuildAdd(b->b, LLVMBuildBitCast(b->b, p, b->vi, ""), n, "");
+  return LLVMBuildBitCast(b->b, e, b->vf, "");
 }
 
 /* 2^t - 1 for |t| <= 60, with full relative precision around 0. */
@@ -49,18 +53,20 @@ static V negative(bld *b, V x) {
   return LLVMBuildFCmp(b->b, LLVMRealOLT, x, vk(b, 0.0), "");
 }
 
-/* log2 of the normal tail Phi(-a) on [0, 7]: exp2 of it is the share of x that GELU takes off.
- * x Phi(x) then has a relative L2 error of 2.9e-8 on normal x: that of rounding. */
-static const double tail_poly[] = {
-    -0x1p+0,         -0x1.26aedp+0,   -0x1.d63c8cp-2, -0x1.adbbbp-5,   0x1.c8faa2p-8,
-    -0x1.c24b24p-16, -0x1.1104dep-12, 0x1.19a8d4p-14, -0x1.13af14p-17, 0x1.c1a0e4p-22};
+/* ((erfc(sqrt 2 b))^(1/8) - 1) / b on [0, 3]: the eighth root is so smooth that it takes no exp. */
+static const double tail_poly[] = {-0x1.988422p-3, -0x1.1d37ap-3, -0x1.81469ap-8, 0x1.ae8d32p-6,
+                                   0x1.314f56p-10, -0x1.12593p-8, 0x1.101444p-10, -0x1.571e82p-14};
 
-/* x Phi(x) = max(x, 0) - |x| Phi(-|x|); the second term vanishes long before 7. */
+/* x Phi(x) = h + |h| - |h| erfc(sqrt 2 |h|) with h = x / 2; the last term vanishes long before 3.
+ * Relative L2 error on normal x: 3.4e-8, of which rounding the result is 2.6e-8. */
 V m_gelu(bld *b, V x) {
-  V a = vmin(b, vabs(b, x), vk(b, 7.0));
-  V tail = m_exp2_nonpositive(b, horner(b, a, tail_poly, 10));
-  V positive = vmax(b, vk(b, 0.0), x);
-  return vfma(b, LLVMBuildFNeg(b->b, a, ""), tail, positive);
+  V h = vmul(b, x, vk(b, 0.5)), size = vabs(b, h);
+  V a = vmin(b, size, vk(b, 3.0));
+  V r = horner(b, a, tail_poly, 8);
+  V g = vmul(b, r, a), more = vfma(b, r, a, vk(b, 2.0));
+  V p2 = vfma(b, g, more, vk(b, 1.0)); /* (1 + g)^2 with one rounding of what is near 1 */
+  V p4 = vmul(b, p2, p2), p8 = vmul(b, p4, p4);
+  return vfma(b, LLVMBuildFNeg(b->b, a, ""), p8, vadd(b, h, size));
 }
 
 V m_tanh(bld *b, V x) {
