@@ -144,14 +144,14 @@ static void max_body(const attn *t, const strip *s, V row, V *carry) {
     carry[j] = vmax(t->b, x[j], carry[j]);
 }
 
-/* carry: sums, then the maxima times -scale log2(e). P = exp(scale (S - max)), unnormalised; that
- * product's rounding is a factor that all keys of a query share. */
+/* carry: sums, then the maxima. P = exp(scale (S - max)), unnormalised; the difference is taken
+ * first, for it is exact where it matters, however large the scores are. */
 static void exp_body(const attn *t, const strip *s, V row, V *carry) {
   bld *b = t->b;
   V x[16], factor = vk(b, t->scale * 1.44269504088896340736);
   load_vectors(b, row, s->vecs, x);
   for (uint32_t j = 0; j < s->vecs; j++) {
-    V e = m_exp2_nonpositive(b, vfma(b, x[j], factor, carry[s->vecs + j]));
+    V e = m_exp2_nonpositive(b, vmul(b, vsub(b, x[j], carry[s->vecs + j]), factor));
     carry[j] = vadd(b, carry[j], e);
     vstore(b, e, row, (uint64_t)j * b->isa->lanes * 4);
   }
@@ -164,7 +164,7 @@ static void softmax(const attn *t, const attn_item *it, const strip *s, V *inver
   load_vectors(b, score_row(t, it, s, it->start), s->vecs, carry);
   over_keys(t, it, s, carry, s->vecs, max_body);
   for (uint32_t j = 0; j < s->vecs; j++) {
-    carry[s->vecs + j] = vmul(b, carry[j], vk(b, -t->scale * 1.44269504088896340736));
+    carry[s->vecs + j] = carry[j];
     carry[j] = vk(b, 0.0);
   }
   over_keys(t, it, s, carry, 2 * s->vecs, exp_body);
@@ -334,6 +334,58 @@ static V head_at(bld *b, V base, V tile, V head, uint32_t channels, uint32_t at,
   return b_at(b, base, b_add(b, tile_at, head_byte));
 }
 
+/* Where an item's queries are: lanes [lo, hi) of a tile, for one head of one sequence. */
+typedef struct place {
+  V seq, head, tile, lo, hi;
+  V start, end; /* packed tokens of the sequence */
+} place;
+
+static void load_bounds(bld *b, V frame, place *p) {
+  V at = b_at(b, b_loadp(b, frame, F_START), b_muli(b, p->seq, 4));
+  p->start = b_load32(b, at, 0);
+  p->end = b_load32(b, at, 4);
+}
+
+/* Every token is a query: the query tiles of a head follow each other, then heads and sequences. */
+static place token_place(const attn *t, V frame, V item) {
+  cg *c = t->c;
+  bld *b = t->b;
+  place p = {.seq = find_sequence(c, frame, item, t->heads)};
+  load_bounds(b, frame, &p);
+  V items = b_at(b, b_loadp(b, frame, F_ITEMS), b_muli(b, p.seq, 4));
+  V first = b_load32(b, items, 0), next = b_load32(b, items, 4);
+  V tiles = b_sub(b, next, first), in_seq = b_sub(b, item, b_muli(b, first, t->heads));
+  p.head = b_div(b, in_seq, tiles);
+  V first_tile = b_shr(b, p.start, 6);
+  p.tile = b_add(b, first_tile, b_rem(b, in_seq, tiles));
+  V token = b_muli(b, p.tile, TILE);
+  p.lo = b_sub(b, b_max(b, p.start, token), token);
+  p.hi = b_sub(b, b_min(b, p.end, b_addi(b, token, TILE)), token);
+  return p;
+}
+
+/* One query per sequence: its heads follow each other. */
+static place sequence_place(const attn *t, V frame, V item) {
+  bld *b = t->b;
+  V heads = k64(b, t->heads);
+  place p = {.seq = b_div(b, item, heads)};
+  load_bounds(b, frame, &p);
+  p.head = b_rem(b, item, heads);
+  p.tile = b_shr(b, p.seq, 6);
+  p.lo = b_and(b, p.seq, k64(b, TILE - 1));
+  p.hi = b_addi(b, p.lo, 1);
+  return p;
+}
+
+/* The context of a query that has no keys, for its sequence is empty. */
+static void zero_context(const attn *t, V o, V lane) {
+  bld *b = t->b;
+  V at = b_at(b, o, b_muli(b, lane, 4));
+  loop l = b_loop(b, k64(b, 0), k64(b, t->d), 1, NULL, 0);
+  b_store(b, kf(b, 0.0), b_at(b, at, b_muli(b, l.i, TILE_BYTES)), 4);
+  b_loop_end(b, &l, NULL);
+}
+
 static void attention_items(const attn *t, const ir_value *v, V tile_fn) {
   cg *c = t->c;
   bld *b = t->b;
@@ -342,28 +394,20 @@ static void attention_items(const attn *t, const ir_value *v, V tile_fn) {
   V vv = cg_slot(c, frame, ir_in(c->g, v, 2)), o = cg_slot(c, frame, v);
   V scratch_at = b_mul(b, b_arg(b, 3), b_load64(b, frame, F_SCRATCH_STEP));
   V scratch = b_at(b, b_loadp(b, frame, F_SCRATCH), scratch_at);
-  V starts = b_loadp(b, frame, F_START), items = b_loadp(b, frame, F_ITEMS);
+  V kbias = b_loadp(b, frame, F_KBIAS);
   loop l = b_loop(b, b_arg(b, 1), b_arg(b, 2), 1, NULL, 0);
-  V seq = find_sequence(c, frame, l.i, t->heads);
-  V s4 = b_muli(b, seq, 4);
-  V start = b_load32(b, b_at(b, starts, s4), 0), end = b_load32(b, b_at(b, starts, s4), 4);
-  V first = b_load32(b, b_at(b, items, s4), 0), next = b_load32(b, b_at(b, items, s4), 4);
-  V tiles = b_sub(b, next, first), in_seq = b_sub(b, l.i, b_muli(b, first, t->heads));
-  V head = b_div(b, in_seq, tiles);
-  V first_tile = b_shr(b, start, 6), tile = b_add(b, first_tile, b_rem(b, in_seq, tiles));
-  V kv_head = b_div(b, head, k64(b, t->heads / t->kv_heads)), token = b_muli(b, tile, TILE);
-  V lo = b_sub(b, b_max(b, start, token), token);
-  V args[] = {head_at(b, q, tile, head, t->q_channels, t->q_at, t->d),
-              head_at(b, o, tile, head, t->heads * t->d, 0, t->d),
-              head_at(b, k, zero, kv_head, t->k_channels, t->k_at, t->d),
-              head_at(b, vv, zero, kv_head, t->v_channels, t->v_at, t->d),
-              b_loadp(b, frame, F_KBIAS),
-              scratch,
-              start,
-              end,
-              lo,
-              b_sub(b, b_min(b, end, b_addi(b, token, TILE)), token)};
+  place p = cg_per_batch(v) ? sequence_place(t, frame, l.i) : token_place(t, frame, l.i);
+  V kv_head = b_div(b, p.head, k64(b, t->heads / t->kv_heads));
+  V q_head = head_at(b, q, p.tile, p.head, t->q_channels, t->q_at, t->d);
+  V o_head = head_at(b, o, p.tile, p.head, t->heads * t->d, 0, t->d);
+  V k_head = head_at(b, k, zero, kv_head, t->k_channels, t->k_at, t->d);
+  V v_head = head_at(b, vv, zero, kv_head, t->v_channels, t->v_at, t->d);
+  V args[] = {q_head, o_head, k_head, v_head, kbias, scratch, p.start, p.end, p.lo, p.hi};
+  branch some = b_if(b, b_lt(b, p.start, p.end));
   b_call(b, tile_fn, args, 10);
+  b_else(b, &some);
+  zero_context(t, o_head, p.lo);
+  b_end(b, &some);
   b_loop_end(b, &l, NULL);
   b_return(b, NULL);
 }
@@ -405,7 +449,7 @@ bool attention_supported(cg *c, const ir_value *v) {
 bool emit_attention(cg *c, const ir_value *v) {
   if (!attention_supported(c, v)) return false;
   attn t = attn_of(c, v);
-  phase *p = cg_phase(c, v->name, ITEMS_ATTENTION, false, t.heads);
+  phase *p = cg_phase(c, v->name, ITEMS_ATTENTION, cg_per_batch(v), t.heads);
   c->scratch_per_position = TILE_BYTES;
   for (uint32_t i = 0; i < c->o->level_count; i++) {
     b_set_isa(&c->b, &isa_table[c->o->levels[i]]);

@@ -269,13 +269,16 @@ bool emit_unpack(cg *c, const ir_value *v) {
 
 /* ---- first token of each sequence ---- */
 
-/* Lane of sequence `seq` in the result: its first token, or zeros when it has none. */
-static void first_lane(cg *c, V frame, V x, V to, V seq, uint32_t channels) {
+/* Lane of sequence `seq` in the result: its first token, or its own lane of a value with a row per
+ * sequence; zeros when it has no token. */
+static void first_lane(cg *c, V frame, const ir_value *of, V x, V to, V seq) {
   bld *b = &c->b;
   V seq_at = b_muli(b, seq, 4), start_at = b_at(b, b_loadp(b, frame, F_START), seq_at);
   V start = b_load32(b, start_at, 0), end = b_load32(b, start_at, 4);
-  V tile = b_at(b, x, b_muli(b, b_shr(b, start, 6), (uint64_t)channels * TILE_BYTES));
-  V from = b_at(b, tile, b_muli(b, b_and(b, start, k64(b, TILE - 1)), 4));
+  V row = cg_per_batch(of) ? seq : start;
+  uint32_t channels = cg_channels(of);
+  V tile = b_at(b, x, b_muli(b, b_shr(b, row, 6), (uint64_t)channels * TILE_BYTES));
+  V from = b_at(b, tile, b_muli(b, b_and(b, row, k64(b, TILE - 1)), 4));
   branch f = b_if(b, b_lt(b, start, end));
   loop l = b_loop(b, k64(b, 0), k64(b, channels), 1, NULL, 0);
   V at = b_muli(b, l.i, TILE_BYTES);
@@ -296,13 +299,15 @@ bool emit_first(cg *c, const ir_value *v) {
     bld *b = &c->b;
     b_set_isa(b, &isa_table[c->o->levels[i]]);
     cg_phase_begin(c, p);
-    V frame = b_arg(b, 0), x = cg_slot(c, frame, ir_in(c->g, v, 0)), y = cg_slot(c, frame, v);
-    V batch = b_load64(b, frame, F_BATCH), last = b_sub(b, batch, k64(b, 1));
+    const ir_value *of = ir_in(c->g, v, 0);
+    V frame = b_arg(b, 0), x = cg_slot(c, frame, of), y = cg_slot(c, frame, v);
+    V batch = b_load64(b, frame, F_BATCH);
     loop q = b_loop(b, b_arg(b, 1), b_arg(b, 2), 1, NULL, 0);
     V to = quarter_at(c, y, q.i, channels);
-    loop lane = b_loop(b, k64(b, 0), k64(b, 16), 1, NULL, 0);
-    V seq = b_min(b, b_add(b, b_muli(b, q.i, 16), lane.i), last); /* unused lanes repeat the last */
-    first_lane(c, frame, x, b_at(b, to, b_muli(b, lane.i, 4)), seq, channels);
+    V seq0 = b_muli(b, q.i, QUARTER), left = b_sub(b, batch, seq0);
+    loop lane = b_loop(b, k64(b, 0), b_min(b, left, k64(b, QUARTER)), 1, NULL, 0);
+    V seq = b_add(b, seq0, lane.i);
+    first_lane(c, frame, of, x, b_at(b, to, b_muli(b, lane.i, 4)), seq);
     b_loop_end(b, &lane, NULL);
     b_loop_end(b, &q, NULL);
     b_return(b, NULL);

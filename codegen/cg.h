@@ -64,7 +64,7 @@ enum items {
   ITEMS_QUARTERS,  /* 16 tokens each: the live quarters */
   ITEMS_TILES,     /* 64 tokens each */
   ITEMS_LINEAR,    /* ceil(tiles / F_STEP) * chunks */
-  ITEMS_ATTENTION, /* heads * query tiles of all sequences */
+  ITEMS_ATTENTION, /* heads * query tiles of all sequences, or * sequences for one query each */
   ITEMS_UNPACK,    /* tiles, and one per sequence for the zeros */
   ITEMS_FIXED      /* `factor` of them */
 };

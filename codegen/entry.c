@@ -89,6 +89,7 @@ static V phase_items(cg *c, const phase *p, V frame) {
   case ITEMS_UNPACK:
     return b_add(b, tiles, b_load64(b, frame, F_BATCH));
   case ITEMS_ATTENTION: {
+    if (p->per_batch) return b_muli(b, b_load64(b, frame, F_BATCH), p->factor);
     V batch_at = b_muli(b, b_load64(b, frame, F_BATCH), 4);
     return b_muli(b, b_load32(b, b_at(b, b_loadp(b, frame, F_ITEMS), batch_at), 0), p->factor);
   }

@@ -357,6 +357,10 @@ static void attention_phase(cg *c, const ir_value *v, uint32_t heads, V fn) {
 
 static bool generic_attention(cg *c, const ir_value *v) {
   if (!attention_supported(c, v)) return false;
+  if (cg_per_batch(v))
+    return diag_error(c->d, v->loc, E_OP,
+                      "attention '%s': the generic pipeline cannot compile one query per sequence",
+                      v->name);
   uint32_t heads = (uint32_t)v->attr[A_heads].i;
   phase *p = cg_phase(c, v->name, ITEMS_FIXED, false, heads);
   c->scratch_square = true;
@@ -401,7 +405,7 @@ static void first_body(cg *c, const ir_value *v, V frame, V lo, V hi, V task) {
   V at = b_at(b, starts, b_muli(b, s.i, 4)), start = b_load32(b, at, 0);
   put(b, kf(b, 0.0), to, s.i);
   branch some = b_if(b, b_lt(b, start, b_load32(b, at, 4)));
-  put(b, get(b, from, start), to, s.i);
+  put(b, get(b, from, cg_per_batch(ir_in(c->g, v, 0)) ? s.i : start), to, s.i);
   b_end(b, &some);
   b_loop_end(b, &s, NULL);
   b_loop_end(b, &ch, NULL);

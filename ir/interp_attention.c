@@ -29,11 +29,23 @@ static size_t kv_head(const heads *h, size_t head) {
   return head / (h->heads / h->kv_heads);
 }
 
-/* Scores of the token at `position` of sequence `s` against all keys of the sequence. A key that
- * causal attention hides scores minus infinity. */
-static void score_row(const interp *in, const heads *h, const interp_sequence *s, size_t position,
-                      size_t head, const interp_value *q, const interp_value *k, double *row) {
-  const double *x = q->data + (s->packed_at + position) * q->cols + h->q_at + head * h->size;
+/* The queries of a sequence: `count` rows from `row` on, all of its tokens or the first one. */
+typedef struct queries {
+  size_t row, count;
+} queries;
+
+static queries queries_of(const interp *in, const ir_value *v, size_t sequence) {
+  const interp_sequence *s = &in->seq[sequence];
+  if (v->type.dim[0] == DIM_B) return (queries){sequence, s->length > 0};
+  return (queries){s->packed_at, s->length};
+}
+
+/* Scores of the query in row `at`, the token at `position` of sequence `s`, against all keys of the
+ * sequence. A key that causal attention hides scores minus infinity. */
+static void score_row(const interp *in, const heads *h, const interp_sequence *s, size_t at,
+                      size_t position, size_t head, const interp_value *q, const interp_value *k,
+                      double *row) {
+  const double *x = q->data + at * q->cols + h->q_at + head * h->size;
   for (size_t j = 0; j < s->length; j++) {
     const double *y = k->data + (s->packed_at + j) * k->cols + h->k_at + kv_head(h, head) * h->size;
     double sum = 0;
@@ -71,37 +83,41 @@ static void context_row(const interp *in, const heads *h, const interp_sequence 
 bool interp_scores(interp *in, const ir_value *v, interp_value *out) {
   const interp_value *q = interp_operand(in, v, 0), *k = interp_operand(in, v, 1);
   heads h = heads_of(in, v);
-  for (size_t b = 0; b < in->batch; b++)
-    for (size_t i = 0; i < in->seq[b].length; i++)
+  for (size_t b = 0; b < in->batch; b++) {
+    queries of = queries_of(in, v, b);
+    for (size_t i = 0; i < of.count; i++)
       for (size_t head = 0; head < h.heads; head++)
-        score_row(in, &h, &in->seq[b], i, head, q, k,
-                  out->data + (in->seq[b].packed_at + i) * out->cols + head * in->sequence);
+        score_row(in, &h, &in->seq[b], of.row + i, i, head, q, k,
+                  out->data + (of.row + i) * out->cols + head * in->sequence);
+  }
   return true;
 }
 
 bool interp_softmax(interp *in, const ir_value *v, interp_value *out) {
   const interp_value *x = interp_operand(in, v, 0);
-  for (size_t b = 0; b < in->batch; b++)
-    for (size_t i = 0; i < in->seq[b].length; i++)
+  for (size_t b = 0; b < in->batch; b++) {
+    queries of = queries_of(in, v, b);
+    for (size_t i = 0; i < of.count; i++)
       for (size_t at = 0; at < out->cols; at += in->sequence) {
-        size_t row = (in->seq[b].packed_at + i) * out->cols + at;
+        size_t row = (of.row + i) * out->cols + at;
         for (size_t j = 0; j < in->seq[b].length; j++)
           out->data[row + j] = x->data[row + j];
         softmax_row(in, v, 1, &in->seq[b], out->data + row);
       }
+  }
   return true;
 }
 
 bool interp_context(interp *in, const ir_value *v, interp_value *out) {
   const interp_value *p = interp_operand(in, v, 0), *x = interp_operand(in, v, 1);
   heads h = heads_of(in, v);
-  for (size_t b = 0; b < in->batch; b++)
-    for (size_t i = 0; i < in->seq[b].length; i++)
-      for (size_t head = 0; head < h.heads; head++) {
-        size_t token = in->seq[b].packed_at + i;
-        context_row(in, &h, &in->seq[b], head, p->data + token * p->cols + head * in->sequence, x,
-                    out->data + token * out->cols + head * h.size);
-      }
+  for (size_t b = 0; b < in->batch; b++) {
+    queries of = queries_of(in, v, b);
+    for (size_t row = of.row; row < of.row + of.count; row++)
+      for (size_t head = 0; head < h.heads; head++)
+        context_row(in, &h, &in->seq[b], head, p->data + row * p->cols + head * in->sequence, x,
+                    out->data + row * out->cols + head * h.size);
+  }
   return true;
 }
 
@@ -111,14 +127,16 @@ bool interp_attention(interp *in, const ir_value *v, interp_value *out) {
   heads h = heads_of(in, v);
   double *row = calloc(in->sequence + 1, sizeof *row);
   if (!row) return interp_no_memory(in);
-  for (size_t b = 0; b < in->batch; b++)
-    for (size_t i = 0; i < in->seq[b].length; i++)
+  for (size_t b = 0; b < in->batch; b++) {
+    queries of = queries_of(in, v, b);
+    for (size_t i = 0; i < of.count; i++)
       for (size_t head = 0; head < h.heads; head++) {
-        score_row(in, &h, &in->seq[b], i, head, q, k, row);
+        score_row(in, &h, &in->seq[b], of.row + i, i, head, q, k, row);
         softmax_row(in, v, 3, &in->seq[b], row);
         context_row(in, &h, &in->seq[b], head, row, x,
-                    out->data + (in->seq[b].packed_at + i) * out->cols + head * h.size);
+                    out->data + (of.row + i) * out->cols + head * h.size);
       }
+  }
   free(row);
   return true;
 }

@@ -47,9 +47,12 @@ bool interp_unpack(interp *in, const ir_value *v, interp_value *out) {
 
 bool interp_first(interp *in, const ir_value *v, interp_value *out) {
   const interp_value *x = interp_operand(in, v, 0);
-  for (size_t b = 0; b < in->batch; b++)
+  bool per_sequence = ir_in(in->g, v, 0)->type.dim[0] == DIM_B;
+  for (size_t b = 0; b < in->batch; b++) {
+    const double *row = x->data + (per_sequence ? b : in->seq[b].packed_at) * x->cols;
     for (size_t c = 0; in->seq[b].length > 0 && c < out->cols; c++)
-      out->data[b * out->cols + c] = x->data[in->seq[b].packed_at * x->cols + c];
+      out->data[b * out->cols + c] = row[c];
+  }
   return true;
 }
 

@@ -91,7 +91,8 @@ static bool same_heads(const ir_graph *g, ir_id scores, ir_id context) {
   return s.heads == c.heads && s.size == c.size;
 }
 
-/* q, k, v linears -> scores -> softmax -> context (or attention) -> linear. */
+/* q, k, v linears -> scores -> softmax -> context (or attention) -> linear. Not with one query per
+ * sequence: an empty one has context 0 instead of V's constant. */
 static bool find_heads(const rewrite *r, ir_id last, bridge *b) {
   const ir_graph *g = r->g;
   ir_id top, bottom;
@@ -100,7 +101,7 @@ static bool find_heads(const rewrite *r, ir_id last, bridge *b) {
   top = b->link[0];
   bottom = b->link[b->links - 1];
   if (!is_plain_attention(ir_at(g, top)) || !is_plain_attention(ir_at(g, bottom))) return false;
-  if (!same_heads(g, bottom, top)) return false;
+  if (!same_heads(g, bottom, top) || ir_at(g, top)->type.dim[0] != DIM_N) return false;
   b->heads = (size_t)ir_at(g, top)->attr[A_heads].i;
   b->q = operand(g, bottom, 0);
   b->k = operand(g, bottom, 1);

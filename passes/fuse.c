@@ -87,56 +87,60 @@ static void fuse_attention(rewrite *r, ir_id context) {
 
 /* ---- q, k, v: one linear ---- */
 
-/* The three linears of an attention, in the order of its operands, and the prefix of a name. */
-typedef struct triple {
+/* Linears of an attention that read the same value: operands `from` … 2, of q, k and v. */
+typedef struct joint {
+  uint32_t from;
   ir_id linear[3];
   size_t rows[3], all_rows, cols;
-} triple;
+} joint;
 
 /* What the names have in common up to their last dot, dot included. */
-static const char *common_prefix(const ir_graph *g, const ir_id *ids) {
+static const char *common_prefix(const ir_graph *g, const ir_id *ids, uint32_t n) {
   const char *first = ir_at(g, ids[0])->name;
-  size_t n = strlen(first), dot = 0;
-  for (int i = 1; i < 3; i++) {
+  size_t length = strlen(first), dot = 0;
+  for (uint32_t i = 1; i < n; i++) {
     const char *name = ir_at(g, ids[i])->name;
     size_t same = 0;
-    while (same < n && name[same] == first[same])
+    while (same < length && name[same] == first[same])
       same++;
-    n = same;
+    length = same;
   }
-  for (size_t i = 0; i < n; i++)
+  for (size_t i = 0; i < length; i++)
     if (first[i] == '.') dot = i + 1;
   return arena_strndup(g->arena, first, dot);
 }
 
-/* prefix.qkv<tail> */
-static const char *joint_name(const ir_graph *g, const ir_id *ids, const char *tail) {
-  return arena_printf(g->arena, "%sqkv%s", common_prefix(g, ids), tail);
+/* prefix.qkv<tail> or prefix.kv<tail>; ids are in the order of the operands. */
+static const char *joint_name(const ir_graph *g, const joint *t, const ir_id *ids,
+                              const char *tail) {
+  const char *prefix = common_prefix(g, ids + t->from, 3 - t->from);
+  return arena_printf(g->arena, "%s%s%s", prefix, &"qkv"[t->from], tail);
 }
 
-static bool find_triple(const rewrite *r, ir_id attention, triple *t) {
+static bool find_joint(const rewrite *r, ir_id attention, uint32_t from, joint *t) {
   const ir_graph *g = r->g;
-  for (uint32_t i = 0; i < 3; i++) {
+  *t = (joint){.from = from};
+  for (uint32_t i = from; i < 3; i++) {
     ir_id id = t->linear[i] = operand(g, attention, i);
     if (!is_plain_linear(g, id) || sole_user(r, id) != attention) return false;
-    if (operand(g, id, LINEAR_X) != operand(g, t->linear[0], LINEAR_X)) return false;
+    if (operand(g, id, LINEAR_X) != operand(g, t->linear[from], LINEAR_X)) return false;
     t->rows[i] = linear_rows(g, id);
     t->all_rows += t->rows[i];
   }
-  t->cols = linear_cols(g, t->linear[0]);
+  t->cols = linear_cols(g, t->linear[from]);
   return true;
 }
 
-/* The three operands `i` below each other, each rows x cols; an absent bias counts as zeros.
- * IR_NONE when all are absent. */
-static ir_id concatenate(rewrite *r, const triple *t, uint32_t i, size_t cols, const char *tail) {
+/* The operands `i` below each other, each rows x cols; an absent bias counts as zeros. IR_NONE when
+ * all are absent. */
+static ir_id concatenate(rewrite *r, const joint *t, uint32_t i, size_t cols, const char *tail) {
   ir_graph *g = r->g;
   float *data = arena_calloc(g->arena, t->all_rows * cols, sizeof *data, _Alignof(float));
   ir_id weights[3], id;
   size_t at = 0;
   bool any = false;
   ir_type type = ir_type2((int64_t)t->all_rows, (int64_t)cols);
-  for (int k = 0; k < 3; k++) {
+  for (uint32_t k = t->from; k < 3; k++) {
     const float *from = const_data(g, operand(g, t->linear[k], i));
     size_t n = t->rows[k] * cols;
     weights[k] = operand(g, t->linear[k], LINEAR_W);
@@ -146,31 +150,38 @@ static ir_id concatenate(rewrite *r, const triple *t, uint32_t i, size_t cols, c
   }
   if (!any) return IR_NONE;
   if (i == LINEAR_BIAS) type = ir_type1((int64_t)t->all_rows);
-  id = add_const(r, joint_name(g, weights, tail), type, data);
-  ir_at(g, id)->loc = ir_at(g, weights[0])->loc;
+  id = add_const(r, joint_name(g, t, weights, tail), type, data);
+  ir_at(g, id)->loc = ir_at(g, weights[t->from])->loc;
   return id;
 }
 
-/* attention(linear(x), linear(x), linear(x)) -> attention on one linear of all three. */
-static void fuse_qkv(rewrite *r, ir_id attention) {
+/* The operands of `attention` that have linears of their own take them from one. */
+static void join_linears(rewrite *r, ir_id attention, const joint *t) {
+  static const enum ir_attr at[] = {A_q_at, A_k_at, A_v_at};
   ir_graph *g = r->g;
-  triple t = {0};
-  ir_id in[3], joint;
-  ir_value *v;
-  if (!find_triple(r, attention, &t)) return;
-  in[LINEAR_X] = operand(g, t.linear[0], LINEAR_X);
-  in[LINEAR_W] = concatenate(r, &t, LINEAR_W, t.cols, ".weight");
-  in[LINEAR_BIAS] = concatenate(r, &t, LINEAR_BIAS, 1, ".bias");
-  joint = add_op(r, joint_name(g, t.linear, ""), OP_linear, in, 3);
-  ir_at(g, joint)->loc = ir_at(g, t.linear[0])->loc;
-  v = ir_at(g, attention);
-  v->attr[A_head_size].i = ir_heads_of(g, v).size; /* no longer follows from the channels of q */
-  v->attr[A_k_at].i += (int64_t)t.rows[0];
-  v->attr[A_v_at].i += (int64_t)(t.rows[0] + t.rows[1]);
-  for (uint32_t i = 0; i < 3; i++) {
-    set_operand(r, attention, i, joint);
-    detach(r, t.linear[i]);
+  ir_id in[3], id;
+  size_t row = 0;
+  in[LINEAR_X] = operand(g, t->linear[t->from], LINEAR_X);
+  in[LINEAR_W] = concatenate(r, t, LINEAR_W, t->cols, ".weight");
+  in[LINEAR_BIAS] = concatenate(r, t, LINEAR_BIAS, 1, ".bias");
+  id = add_op(r, joint_name(g, t, t->linear, ""), OP_linear, in, 3);
+  ir_at(g, id)->loc = ir_at(g, t->linear[t->from])->loc;
+  /* No longer follows from the channels of q. */
+  ir_at(g, attention)->attr[A_head_size].i = ir_heads_of(g, ir_at(g, attention)).size;
+  for (uint32_t i = t->from; i < 3; i++) {
+    ir_at(g, attention)->attr[at[i]].i += (int64_t)row;
+    row += t->rows[i];
+    set_operand(r, attention, i, id);
+    detach(r, t->linear[i]);
   }
+}
+
+/* attention(linear(x), linear(x), linear(x)) -> attention on one linear of all three; where q is
+ * made from something else, on one of k and v. */
+static void fuse_qkv(rewrite *r, ir_id attention) {
+  joint t;
+  if (find_joint(r, attention, 0, &t) || find_joint(r, attention, 1, &t))
+    join_linears(r, attention, &t);
 }
 
 /* ---- embeddings ---- */

@@ -76,7 +76,7 @@ bool pipeline_run_list(ir_graph *g, pass_context *c, const char *list, pass_obse
 /* Takes back what partition, schedule and plan decided: parts, chunks, slots. */
 void pipeline_forget(ir_graph *g);
 
-pass_fn pass_fold, pass_dead, pass_fuse, pass_partition, pass_schedule, pass_plan;
+pass_fn pass_fold, pass_dead, pass_first, pass_fuse, pass_partition, pass_schedule, pass_plan;
 
 /* ---- classify: what a weight looks like; computed when asked, never stored ---- */
 enum { CLASSIFY_BLOCKS = 6 };    /* 4x1 8x1 16x1 1x4 1x16 16x16, in this order */

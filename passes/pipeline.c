@@ -11,6 +11,7 @@ const pass pipeline[] = {
     /* name        run             min -O  what it leaves true */
     {"fold", pass_fold, 1, "constant factors and shifts live in weights and biases"},
     {"dead", pass_dead, 1, "no value that reaches no output; no neuron or head that is zero"},
+    {"first", pass_first, 1, "no value of every token that only its first tokens are used of"},
     {"fuse", pass_fuse, 0, "linear, embed and attention take in the ops around them"},
     {"partition", pass_partition, 0, "every linear has parts that sum to its weight"},
     {"schedule", pass_schedule, 0, "every linear has tiles, slabs and chunks of work"},

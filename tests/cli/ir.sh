@@ -52,7 +52,7 @@ remark off '16x1: compiled dense, as asked for'
 remark 3x3 '16x1: compiled dense, no kernel runs 3x3 on this shape'
 
 "$SPCC" in.yaml -o out.o -ftime-report 2>.err || fail '-ftime-report'
-for stage in stage read fold dead fuse partition schedule plan code write total; do
+for stage in stage read fold dead first fuse partition schedule plan code write total; do
   grep -q "^$stage  *" .err || fail "-ftime-report lacks $stage"
 done
 finish

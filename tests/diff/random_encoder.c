@@ -86,8 +86,9 @@ void build_encoder(builder *b) {
   uint32_t layers = 1 + rng_below(&b->r, 2);
   for (uint32_t i = 0; i < layers; i++)
     x = layer(b, &s, x);
-  build_output(b, "last_hidden_state", x);
-  if (rng_chance(&b->r, 50)) return;
+  bool pooler = rng_chance(&b->r, 50);
+  if (!pooler || rng_chance(&b->r, 50)) build_output(b, "last_hidden_state", x);
+  if (!pooler) return;
   ir_id first = build_masked(b, OP_first, 1, &x), dense = build_linear(b, first, s.hidden);
   ir_id pooled = build_op(b, OP_tanh, 1, &dense);
   build_output(b, "pooler_output", pooled);
