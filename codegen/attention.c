@@ -90,8 +90,8 @@ static void unrolled(bld *b, V lo, V hi, V *acc, uint32_t n, unrolled_body *body
 /* A product's operands at step 0: what is broadcast, and the vectors. */
 typedef struct product {
   uint32_t rows, vecs;
-  V w, x, soon;                   /* soon: will be broadcast a few products later; NULL: not told */
-  uint64_t w_row, w_step, x_step; /* bytes from row to row and from step to step */
+  V w, x, soon; /* soon: will be broadcast a few products later; NULL: not told */
+  uint64_t w_row, w_step, x_step, soon_step; /* bytes from row to row and from step to step */
 } product;
 
 static void product_step(bld *b, V i, void *context, V *acc) {
@@ -99,7 +99,7 @@ static void product_step(bld *b, V i, void *context, V *acc) {
   V x[16];
   load_vectors(b, b_at(b, p->x, b_muli(b, i, p->x_step)), p->vecs, x);
   V w = b_at(b, p->w, b_muli(b, i, p->w_step));
-  if (p->soon) b_prefetch(b, b_at(b, p->soon, b_muli(b, i, p->w_step)), 0);
+  if (p->soon) b_prefetch(b, b_at(b, p->soon, b_muli(b, i, p->soon_step)), 0);
   multiply_add(b, acc, p->rows, p->vecs, w, p->w_row, x);
 }
 
@@ -117,7 +117,8 @@ static void score_tile(const attn *t, const attn_item *it, const strip *s, V key
                .w = b_at(b, it->k, token_at(b, key, t->k_channels)),
                .w_row = 4,
                .w_step = TILE_BYTES,
-               .x_step = TILE_BYTES};
+               .x_step = TILE_BYTES,
+               .soon_step = TILE_BYTES};
   p.x = b_at(b, it->q, s->at);
   if (s->vecs == MAX_VECS)
     p.soon = b_at(b, it->k, token_at(b, b_addi(b, key, LINE_KEYS), t->k_channels));
@@ -189,8 +190,10 @@ static void context_keys(const attn *t, const attn_item *it, const strip *s, V c
                .w = b_at(b, v_tile, b_muli(b, b_sub(b, first, t0), 4)),
                .w_row = TILE_BYTES,
                .w_step = 4,
-               .x_step = strip_bytes(t, s)};
+               .x_step = strip_bytes(t, s),
+               .soon_step = rows * TILE_BYTES / TILE};
   p.x = score_row(t, it, s, first);
+  if (s->vecs == MAX_VECS) p.soon = b_ati(b, v_tile, rows * TILE_BYTES);
   unrolled(b, k64(b, 0), b_sub(b, end, first), acc, rows * s->vecs, product_step, &p);
   b_loop_end(b, &tile, acc);
 }
