@@ -260,6 +260,9 @@ enum { L1_SLAB_BYTES = 32 << 10 }; /* activations that stay in L1 on every CPU *
 bool gather_takes_two_tiles(const isa *level, uint32_t k_block);
 /* `quarters`: those that it computes, 1 to 4 of one tile, or 8 of two. */
 V kernel_gather(cg *c, const linear_shape *s, uint32_t quarters, uint32_t cols);
+/* The same for gathers with r = 2. It reads PAIR_AHEAD bytes more than the record's indices. */
+enum { PAIR_AHEAD = 4 };
+V kernel_pair(cg *c, const linear_shape *s, kernel_ends e, uint32_t quarters, uint32_t cols);
 
 /* ---- packing, pack.c ---- */
 /* Packs part `index` of linear `v` for chunks of chunk_rows outputs: a directory

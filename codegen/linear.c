@@ -90,6 +90,11 @@ static V kernel_for(cg *c, const linear *l, const ir_part *p, kernel_ends e) {
   return kernel_block(c, &l->shape, e, p->r, p->c);
 }
 
+static V gather_for(cg *c, const linear *l, const ir_part *p, kernel_ends e, uint32_t quarters) {
+  if (p->r == 2) return kernel_pair(c, &l->shape, e, quarters, p->c);
+  return kernel_gather(c, &l->shape, quarters, p->c);
+}
+
 /* The kernels of a part. */
 typedef struct part_call {
   V tile_fn;                      /* dense, block */
@@ -188,9 +193,9 @@ static uint32_t plan_part(cg *c, const linear *l, uint32_t index, part_plan *out
     part_plan r = {.lo = lo, .hi = hi, .ends = e};
     if (p->kernel == K_gather) {
       for (uint32_t q = 1; q <= TILE_QUARTERS; q++)
-        r.call.gather_fn[q] = kernel_gather(c, &l->shape, q, p->c);
+        r.call.gather_fn[q] = gather_for(c, l, p, e, q);
       if (gather_takes_two_tiles(c->b.isa, p->k_block))
-        r.call.pair_fn = kernel_gather(c, &l->shape, 2 * TILE_QUARTERS, p->c);
+        r.call.pair_fn = gather_for(c, l, p, e, 2 * TILE_QUARTERS);
     } else {
       r.call.tile_fn = kernel_for(c, l, p, e);
     }

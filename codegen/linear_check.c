@@ -44,7 +44,9 @@ static bool check_groups(const cg *c, const ir_value *v, uint32_t index, uint32_
   const ir_part *p = &v->parts[index];
   if (p->kernel == K_gather && chunk_of(v, m) > GATHER_MAX_ROWS)
     return refuse(c, v, index, "a chunk of a gather has at most 65535 outputs; lower chunk_rows");
-  if (p->kernel != K_block) return p->r == 1 || refuse(c, v, index, "r must be 1");
+  if (p->kernel == K_dense) return p->r == 1 || refuse(c, v, index, "r must be 1");
+  if (p->kernel == K_gather)
+    return p->r == 1 || p->r == 2 || refuse(c, v, index, "r must be 1 or 2");
   if (p->r == 0 || p->r > MAX_BLOCK_ROWS) return refuse(c, v, index, "r must be 1 to 8");
   uint64_t chunk = (uint64_t)v->attr[A_chunk_rows].i;
   for (uint64_t end = 0; end < m; end += chunk)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "codegen/cg.h"
+#include "codegen/pairs.h"
 #include "support/checked.h"
 
 /* A growing array of bytes, for one array of a record. */
@@ -171,6 +172,94 @@ static void gather_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t 
   pad(out, 8);
 }
 
+/* ---- gathers in pairs ---- */
+
+/* The rows of a record and, for each, which units it takes. */
+typedef struct row_bits {
+  uint32_t *row, n, lo, units, words;
+  uint64_t *bits; /* [n][words] */
+} row_bits;
+
+static row_bits list_bits(const packer *q, const uint32_t *rows, uint32_t n, uint32_t lo,
+                          uint32_t hi, bool list_empty) {
+  row_bits u = {.lo = lo, .units = (hi - lo) / q->p->c};
+  u.words = u.units / 64 + 1;
+  u.row = arena_array(q->scratch, uint32_t, n + 1);
+  u.bits = arena_array(q->scratch, uint64_t, (size_t)n *u.words + 1);
+  for (uint32_t i = 0; i < n; i++) {
+    uint64_t *bits = u.bits + (size_t)u.n * u.words;
+    bool any = list_empty;
+    for (uint32_t j = 0; j < u.units; j++) {
+      bool taken = run_taken(q, rows[i], lo + j * q->p->c);
+      bits[j / 64] |= (uint64_t)taken << j % 64;
+      any |= taken;
+    }
+    if (any) u.row[u.n++] = rows[i];
+  }
+  return u;
+}
+
+static bool has_unit(const row_bits *u, uint32_t row, uint32_t unit) {
+  return u->bits[(size_t)row * u->words + unit / 64] >> unit % 64 & 1;
+}
+
+/* Appends the weights of a unit of row `row`, or zeros. */
+static void put_run(packer *q, const row_bits *u, uint32_t row, uint32_t unit, bool zeros) {
+  for (uint32_t j = 0; j < q->p->c; j++) {
+    float v = zeros ? 0.0f : weight(q, u->row[row], u->lo + unit * q->p->c + j);
+    put(&q->values, &v, 4);
+  }
+}
+
+/* The units of both rows; then those of each alone, in turns. Where the second row has no more, it
+ * gets zeros at its partner's place. */
+static void put_pair(packer *q, const row_bits *u, const row_pair *p) {
+  enum { BOTH, FIRST, SECOND };
+  unsigned char unit[3][256];
+  uint32_t n[3] = {0}, first = p->row[0], second = p->row[1];
+  for (uint32_t j = 0; j < u->units; j++) {
+    bool x = has_unit(u, first, j), y = second != first && has_unit(u, second, j);
+    int set = x && y ? BOTH : x ? FIRST : SECOND;
+    if (x || y) unit[set][n[set]++] = (unsigned char)j;
+  }
+  put(&q->index, unit[BOTH], n[BOTH]);
+  for (uint32_t i = 0; i < n[BOTH]; i++) {
+    put_run(q, u, first, unit[BOTH][i], false);
+    put_run(q, u, second, unit[BOTH][i], false);
+  }
+  for (uint32_t i = 0; i < n[FIRST]; i++) {
+    bool empty = i >= n[SECOND];
+    const unsigned char *other = &unit[empty ? FIRST : SECOND][i];
+    put(&q->index, &unit[FIRST][i], 1);
+    put(&q->index, other, 1);
+    put_run(q, u, first, unit[FIRST][i], false);
+    put_run(q, u, second, *other, empty);
+  }
+}
+
+/* Buckets of pairs by rising numbers of units. */
+static void pair_record(packer *q, const row_bits *u, uint32_t *field) {
+  static const unsigned char behind[PAIR_AHEAD];
+  row_pair *pairs = arena_array(q->scratch, row_pair, u->n / 2 + 1);
+  uint32_t count = pair_rows(q->scratch, u->bits, u->words, u->n, pairs), buckets = 0;
+  for (uint32_t i = 0, end; i < count; i = end) {
+    const row_pair *p = &pairs[i];
+    for (end = i; end < count && pairs[end].shared == p->shared && pairs[end].own == p->own;)
+      end++;
+    put32(&q->head, p->shared);
+    put32(&q->head, p->own);
+    put32(&q->head, end - i);
+    for (uint32_t j = i; j < end; j++) {
+      put32(&q->head, u->row[pairs[j].row[0]]);
+      put32(&q->head, u->row[pairs[j].row[1]]);
+      put_pair(q, u, &pairs[j]);
+    }
+    buckets++;
+  }
+  put(&q->index, behind, sizeof behind);
+  field[R_GROUPS / 4] = buckets;
+}
+
 /* ---- a whole part ---- */
 
 /* Appends the record that the buffers of `q` hold to `out` and empties them. */
@@ -196,13 +285,17 @@ static void record(packer *q, buffer *out, const uint32_t *rows, uint32_t n, uin
   if (q->p->kernel == K_gather) {
     bool first = (q->list & LIST_FIRST) && lo == q->p->col_lo;
     bool last = (q->list & LIST_LAST) && hi == q->p->col_hi;
-    gather_record(q, rows, n, lo, hi, first || last, out);
-    return;
-  }
-  if (q->p->kernel == K_dense)
+    if (q->p->r == 1) {
+      gather_record(q, rows, n, lo, hi, first || last, out);
+      return;
+    }
+    row_bits u = list_bits(q, rows, n, lo, hi, first || last);
+    pair_record(q, &u, field);
+  } else if (q->p->kernel == K_dense) {
     dense_record(q, rows, n, lo, hi, field);
-  else
+  } else {
     block_record(q, rows, n, lo, hi, field);
+  }
   put_record(q, out, field);
 }
 

@@ -18,10 +18,13 @@ static const struct shape {
 static const struct weight {
   const char *pattern;
   double sparsity;
+  bool pairs; /* rows of a gather in pairs */
 } weights[] = {
-    {"dense", 0},          {"4x1", 0.5},          {"4x1", 0.8},           {"4x1", 0.9},
-    {"4x1", 0.95},         {"16x16", 0.9},        {"unstructured", 0.3},  {"unstructured", 0.5},
-    {"unstructured", 0.8}, {"unstructured", 0.9}, {"unstructured", 0.95},
+    {"dense", 0, false},          {"4x1", 0.5, false},           {"4x1", 0.8, false},
+    {"4x1", 0.9, false},          {"4x1", 0.95, false},          {"16x16", 0.9, false},
+    {"unstructured", 0.3, false}, {"unstructured", 0.5, false},  {"unstructured", 0.8, false},
+    {"unstructured", 0.9, false}, {"unstructured", 0.95, false}, {"unstructured", 0.3, true},
+    {"unstructured", 0.5, true},  {"unstructured", 0.8, true},   {"unstructured", 0.9, true},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0], WEIGHTS = sizeof weights / sizeof weights[0] };
 
@@ -42,7 +45,8 @@ static void observe(calibration *c, const char *name, const cost_counts *n) {
 
 static bool add_linear(calibration *c, const struct shape *s, const struct weight *kind) {
   arena *a = c->g->arena;
-  const char *name = arena_printf(a, "%ux%u-%s-%g", s->m, s->k, kind->pattern, kind->sparsity);
+  const char *name = arena_printf(a, "%ux%u-%s%s-%g", s->m, s->k, kind->pattern,
+                                  kind->pairs ? "-pairs" : "", kind->sparsity);
   bool dense = kind->sparsity == 0;
   spo_goal goal = {.sparsity = dense ? SPO_IMPLIED : kind->sparsity};
   pattern p;
@@ -53,7 +57,8 @@ static bool add_linear(calibration *c, const struct shape *s, const struct weigh
   cut_source source;
   weight_cut k;
   cut_look(&source, a, &c->shipped, w, s->m, s->k);
-  if (!cut_by_pattern(&source, p, &k)) return true; /* no kernel for it */
+  if (!(kind->pairs ? cut_in_pairs(&source, p, &k) : cut_by_pattern(&source, p, &k)))
+    return true; /* no kernel for it */
   float *bias = arena_array(a, float, s->m);
   ir_id in[3] = {lab_rows(c->g, s->k, 0)};
   in[1] = ir_add_const(c->g, name, ir_type2(s->m, s->k), w);

@@ -45,20 +45,21 @@ uint32_t gather_slab(const ir_part *p, uint64_t rows, uint64_t units) {
 }
 
 void cost_count_part(const ir_part *p, uint64_t rows, uint64_t units, cost_counts *n) {
-  double width = p->col_hi - p->col_lo, elements = (double)units * p->r * p->c;
+  double width = p->col_hi - p->col_lo, elements = (double)units * p->c;
   double slabs = ceil(width / (p->k_block ? p->k_block : COST_SLAB));
   switch (p->kernel) {
   case K_dense:
     n->n[COST_dense] += (double)rows * width;
     break;
   case K_block:
-    n->n[COST_block] += elements;
+    n->n[COST_block] += elements * p->r;
     n->n[COST_block_index] += (double)units;
     n->n[COST_block_group] += (double)rows / p->r * slabs;
     break;
   default:
-    n->n[COST_gather] += elements;
-    n->n[COST_gather_row] += occupied((double)rows * slabs, (double)units);
+    n->n[p->r == 2 ? COST_pair : COST_gather] += elements;
+    n->n[p->r == 2 ? COST_pair_row : COST_gather_row] +=
+        occupied((double)rows * slabs, (double)units);
   }
 }
 

@@ -29,12 +29,15 @@ static ir_part make_part(const cut_source *s, pattern p, enum ir_kernel kernel, 
 
 static void add_part(const cut_source *s, weight_cut *out, ir_part p, uint64_t units,
                      uint64_t nnz) {
-  uint64_t elements = units * p.r * p.c;
+  uint64_t elements = units * p.c * (p.kernel == K_block ? p.r : 1);
   out->fill[out->count] = elements ? (double)nnz / (double)elements : 1;
   cost_count_part(&p, p.rows[0].hi - p.rows[0].lo, units, &out->counts);
   out->cost = cost_total(s->costs, &out->counts);
   out->part[out->count++] = p;
 }
+
+/* Inputs of the slabs in which rows go in pairs: fewer have less in common, more leave L1. */
+enum { PAIR_SLAB = 64 };
 
 /* Rows [lo, hi) as single non-zeros, or runs of inputs. */
 static void add_gather(const cut_source *s, weight_cut *out, pattern p, uint32_t slab, uint32_t lo,
@@ -100,6 +103,18 @@ static bool gather_cut(const cut_source *s, pattern label, uint32_t slab, weight
     label = (pattern){.kind = PATTERN_UNSTRUCTURED};
   *out = (weight_cut){.count = 0};
   add_gather(s, out, label, slab, 0, s->m, units, nnz);
+  return true;
+}
+
+bool cut_in_pairs(const cut_source *s, pattern label, weight_cut *out) {
+  weight_cut single;
+  if (s->m < 2 || !gather_cut(s, label, PAIR_SLAB, &single)) return false;
+  ir_part p = single.part[0];
+  uint64_t units = s->stats.nnz;
+  if (p.c > 1) units = count_blocks(s, shape_index(&label), 1, &(uint64_t){0});
+  *out = (weight_cut){.count = 0};
+  p.r = 2;
+  add_part(s, out, p, units, s->stats.nnz);
   return true;
 }
 
@@ -185,9 +200,13 @@ static void list_slab(const cut_source *s, uint32_t slab, bool measured_only, we
 
 /* The pattern that the weight was pruned in comes first: with equal cost, its name is kept. */
 uint32_t cut_all(const cut_source *s, weight_cut *list) {
+  pattern single = {.kind = PATTERN_UNSTRUCTURED};
   uint32_t count = 0;
+  weight_cut c;
   list[count++] = dense_cut(s);
   list_slab(s, gather_slabs[0], false, list, &count);
+  list_add(list, &count, cut_in_pairs(s, s->stats.best, &c), &c);
+  list_add(list, &count, cut_in_pairs(s, single, &c), &c);
   for (uint32_t i = 1; i < GATHER_SLABS; i++)
     if (gather_slabs[i] < s->k) list_slab(s, gather_slabs[i], true, list, &count);
   return count;
@@ -207,10 +226,11 @@ char *cut_print(const weight_cut *c, char *text) {
   for (uint32_t i = 0; i < c->count; i++) {
     const ir_part *p = &c->part[i];
     char name[PATTERN_TEXT_MAX], fill[16] = "", slab[16] = "";
+    const char *pairs = p->kernel == K_gather && p->r == 2 ? "*2" : "";
     if (p->fill > 1) snprintf(fill, sizeof fill, ":%u", p->fill);
     if (p->k_block) snprintf(slab, sizeof slab, "/%u", p->k_block);
-    at += (size_t)snprintf(text + at, CUT_TEXT_MAX - at, "%s%s%s%s", i ? "+" : "",
-                           pattern_print(&p->pattern, name), fill, slab);
+    at += (size_t)snprintf(text + at, CUT_TEXT_MAX - at, "%s%s%s%s%s", i ? "+" : "",
+                           pattern_print(&p->pattern, name), fill, pairs, slab);
   }
   return text;
 }

@@ -91,8 +91,9 @@ static const char *describe(const partitioner *q) {
     const char *fill = p->kernel == K_block || p->c > 1
                            ? arena_printf(a, " (%.0f %% filled)", 100 * q->best->fill[i])
                            : "";
-    parts = arena_printf(a, "%s%s%s by %s%s", parts, i ? " + " : "",
-                         pattern_print(&p->pattern, text), ir_kernel_names[p->kernel], fill);
+    const char *pairs = p->kernel == K_gather && p->r == 2 ? ", rows in pairs" : "";
+    parts = arena_printf(a, "%s%s%s by %s%s%s", parts, i ? " + " : "",
+                         pattern_print(&p->pattern, text), ir_kernel_names[p->kernel], fill, pairs);
   }
   return parts;
 }

@@ -153,13 +153,16 @@ void cut_look(cut_source *s, arena *a, const cost_table *costs, const float *w, 
 uint32_t cut_all(const cut_source *s, weight_cut *list);
 /* The pattern imposed on the weight; false where its shape or the kernels do not allow it. */
 bool cut_by_pattern(const cut_source *s, pattern p, weight_cut *out);
+/* The same as a gather whose rows go in pairs that share loads; false where no gather serves it. */
+bool cut_in_pairs(const cut_source *s, pattern p, weight_cut *out);
 /* What linears that are as fast as each other, cut in the same way, have in common: the shape, the
  * ops that were fused in, pattern and density, to quarters of an octave. */
 const char *linear_class(const ir_graph *g, const ir_value *v, const cut_source *s);
 /* How many times as fast as dense a cut has to be at 128 tokens, predicted or measured, so that it
  * is not slower at any number of tokens. */
 double cut_margin(const weight_cut *c);
-/* Writes the spelling, such as "4x1:2+unstructured/64" (":" fill, "/" inputs of a slab), into
+/* Writes the spelling, such as "4x1:2+unstructured/64" (":" fill, "*2" rows in pairs, "/"
+ * inputs of a slab), into
  * text[CUT_TEXT_MAX] and returns it. */
 char *cut_print(const weight_cut *c, char *text);
 

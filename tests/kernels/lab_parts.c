@@ -43,11 +43,12 @@ typedef struct choice {
   uint32_t r;
 } choice;
 static const choice choices[] = {
-    {"4x1", K_block, 4},   {"4x1", K_block, 2},   {"8x1", K_block, 4},
-    {"8x1", K_block, 8},   {"16x1", K_block, 4},  {"16x16", K_block, 4},
-    {"2:4x4", K_block, 4}, {"1:8x8", K_block, 8}, {"unstructured", K_gather, 1},
-    {"1x4", K_gather, 1},  {"1x16", K_gather, 1}, {"2:4", K_gather, 1},
-    {"dense", K_dense, 1}};
+    {"4x1", K_block, 4},           {"4x1", K_block, 2},   {"8x1", K_block, 4},
+    {"8x1", K_block, 8},           {"16x1", K_block, 4},  {"16x16", K_block, 4},
+    {"2:4x4", K_block, 4},         {"1:8x8", K_block, 8}, {"unstructured", K_gather, 1},
+    {"1x4", K_gather, 1},          {"1x16", K_gather, 1}, {"2:4", K_gather, 1},
+    {"1x4", K_gather, 2},          {"1x16", K_gather, 2}, {"2:4", K_gather, 2},
+    {"unstructured", K_gather, 2}, {"dense", K_dense, 1}};
 
 /* A part that takes some of the weight; false when its unit does not fit. */
 static bool random_part(cutter *c, ir_part *p) {
@@ -70,6 +71,7 @@ static ir_part rest_part(cutter *c, uint32_t row_lo, uint32_t row_hi, uint32_t c
   bool dense = below(c, 2);
   ir_part p = {.col_lo = col_lo, .col_hi = col_hi, .fill = 1, .r = 1, .c = 1};
   p.kernel = dense ? K_dense : K_gather;
+  if (!dense) p.r = 1 + below(c, 2);
   p.pattern.kind = dense ? PATTERN_DENSE : PATTERN_UNSTRUCTURED;
   p.rows = arena_new_one(c->l->a, ir_range);
   *p.rows = (ir_range){row_lo, row_hi};

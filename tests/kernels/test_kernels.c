@@ -102,8 +102,9 @@ static void set_parts(lab *l, uint32_t i, const kernel_case *c) {
   v->parts = arena_array(l->a, ir_part, 2);
   ir_part part = {.col_hi = k, .pattern = c->pattern, .kernel = c->kernel, .fill = 1, .r = 1};
   part.r = c->kernel == K_block ? 4 : 1;
+  if (c->kernel == K_gather) part.r = 1 + i % 2;
   part.c = unit_cols(c->pattern);
-  ir_part rest = {.col_hi = k, .kernel = K_gather, .fill = 1, .r = 1, .c = 1};
+  ir_part rest = {.col_hi = k, .kernel = K_gather, .fill = 1, .r = 1 + i / 2 % 2, .c = 1};
   rest.pattern.kind = PATTERN_UNSTRUCTURED;
   v->parts[0] = *one_range(l, &part, 0, whole);
   v->parts[1] = *one_range(l, &rest, 0, m);

@@ -40,7 +40,7 @@ static const refusal refusals[] = {
     {C, BLOCK, 0, ", part 1: c must be 1 to 16, for kernel dense 1 [E_PATTERN]"},
     {C, GATHER, 24, ", part 2: c must be 1 to 16, for kernel dense 1 [E_PATTERN]"},
     {R, DENSE, 6, ", part 0: r must be 1 [E_PATTERN]"},
-    {R, GATHER, 4, ", part 2: r must be 1 [E_PATTERN]"},
+    {R, GATHER, 4, ", part 2: r must be 1 or 2 [E_PATTERN]"},
     {R, BLOCK, 0, ", part 1: r must be 1 to 8 [E_PATTERN]"},
     {R, BLOCK, 16, ", part 1: r must be 1 to 8 [E_PATTERN]"},
     {R, BLOCK, 3, ", part 1: its rows in a chunk must be a multiple of r [E_PATTERN]"},
