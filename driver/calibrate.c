@@ -8,8 +8,13 @@
 #include "driver/random_weight.h"
 #include "driver/steps.h"
 
-enum { TOKENS = 128, HIDDEN = 768, MAX_OBSERVED = 96 };
-static const double tokens = TOKENS;
+enum { HIDDEN = 768, LONG = 128 };
+/* Tokens of a call. Partition decides by the times of full tiles, so they matter most. */
+static const struct length {
+  int32_t tokens;
+  double weight;
+} lengths[] = {{LONG, 10}, {32, 1}, {16, 1}};
+enum { LENGTHS = sizeof lengths / sizeof lengths[0] };
 
 /* The linears: every shape with every weight. */
 static const struct shape {
@@ -26,21 +31,28 @@ static const struct weight {
     {"unstructured", 0.9, false}, {"unstructured", 0.95, false}, {"unstructured", 0.3, true},
     {"unstructured", 0.5, true},  {"unstructured", 0.8, true},   {"unstructured", 0.9, true},
 };
-enum { SHAPES = sizeof shapes / sizeof shapes[0], WEIGHTS = sizeof weights / sizeof weights[0] };
+enum {
+  SHAPES = sizeof shapes / sizeof shapes[0],
+  WEIGHTS = sizeof weights / sizeof weights[0],
+  OTHERS = 5, /* ops */
+  MAX_STEPS = SHAPES * WEIGHTS + OTHERS
+};
 
 typedef struct calibration {
   driver *dr;
   ir_graph *g;
   cost_table shipped;
-  const char *name[MAX_OBSERVED]; /* of the step */
-  cost_counts counts[MAX_OBSERVED];
-  double time[MAX_OBSERVED]; /* for a token, in the unit of cost.def */
+  const char *name[MAX_STEPS];
+  cost_counts counts[MAX_STEPS]; /* of a token */
+  uint32_t steps, linears;       /* the linears come first; they alone are in short calls */
+  const char *label[LENGTHS * MAX_STEPS];
+  cost_time times[LENGTHS * MAX_STEPS];
   uint32_t count;
 } calibration;
 
 static void observe(calibration *c, const char *name, const cost_counts *n) {
-  c->name[c->count] = name;
-  c->counts[c->count++] = *n;
+  c->name[c->steps] = name;
+  c->counts[c->steps++] = *n;
 }
 
 static bool add_linear(calibration *c, const struct shape *s, const struct weight *kind) {
@@ -52,7 +64,7 @@ static bool add_linear(calibration *c, const struct shape *s, const struct weigh
   pattern p;
   spo_pattern_parse(kind->pattern, &goal.pattern);
   pattern_parse(kind->pattern, &p);
-  const float *w = random_weight(c->dr, loc_file(NULL), name, &goal, s->m, s->k, 1 + c->count);
+  const float *w = random_weight(c->dr, loc_file(NULL), name, &goal, s->m, s->k, 1 + c->steps);
   if (!w) return false;
   cut_source source;
   weight_cut k;
@@ -80,7 +92,7 @@ static ir_value *add_op(calibration *c, const char *name, enum ir_op op, const i
   cost_counts n = {{0}};
   if (heads) ir_at(c->g, id)->attr[A_heads].i = heads;
   ir_infer(c->g, id, NULL);
-  cost_count_op(c->g, ir_at(c->g, id), TOKENS, &n);
+  cost_count_op(c->g, ir_at(c->g, id), LONG, &n);
   observe(c, name, &n);
   lab_keep(c->g, id);
   return ir_at(c->g, id);
@@ -101,42 +113,54 @@ static void add_others(calibration *c) {
   add_op(c, "heads24", OP_attention, qkv, 3, 24);
 }
 
+/* Calls the graph with sequences of this length and notes the times of its steps. */
+static bool measure_length(calibration *c, const codegen_options *o, const struct length *l) {
+  double seconds = flag_number(c->dr, F_SECONDS, 4) / (double)LENGTHS;
+  steps_case s = {
+      .codegen = o, .batch = 1, .sequence = l->tokens, .threads = 1, .seconds = seconds};
+  step_times t;
+  if (!steps_measure(c->dr, c->g, &s, &t)) return false;
+  uint32_t steps = l->tokens == LONG ? c->steps : c->linears;
+  for (uint32_t i = 0; i < steps; i++) {
+    c->label[c->count] = arena_printf(c->g->arena, "%s, %d tokens", c->name[i], l->tokens);
+    c->times[c->count++] = (cost_time){.n = cost_at(&c->counts[i], (uint64_t)l->tokens),
+                                       .time = step_ns(&t, c->name[i]) / t.fma_ns,
+                                       .weight = l->weight};
+  }
+  verbose(c->dr, "%.1f GFLOP/s at the peak of one core", 2 / t.fma_ns);
+  return true;
+}
+
 static bool measure(calibration *c, enum isa_level level) {
   codegen_options o = {.levels = {level}, .level_count = 1, .opt_level = 2};
   pass_options p = {.opt_level = 2, .isa = level};
   pass_context context = {.arena = c->g->arena, .diag = c->dr->diag, .options = &p};
-  steps_case s = {.codegen = &o,
-                  .batch = 1,
-                  .sequence = TOKENS,
-                  .threads = 1,
-                  .seconds = flag_number(c->dr, F_SECONDS, 4)};
-  step_times t;
   ir_cleanup(c->g);
-  if (!pipeline_run_list(c->g, &context, "schedule,plan", NULL, NULL)) return false;
-  if (!steps_measure(c->dr, c->g, &s, &t)) return false;
-  for (uint32_t i = 0; i < c->count; i++)
-    c->time[i] = step_ns(&t, c->name[i]) / (t.fma_ns * tokens);
-  verbose(c->dr, "%s: %.1f GFLOP/s at the peak of one core", isa_names[level], 2 / t.fma_ns);
-  return true;
+  bool ok = pipeline_run_list(c->g, &context, "schedule,plan", NULL, NULL);
+  for (int i = 0; i < LENGTHS && ok; i++)
+    ok = measure_length(c, &o, &lengths[i]);
+  return ok;
 }
 
 static void report(const calibration *c, const cost_table *fitted) {
-  for (uint32_t i = 0; i < c->count; i++)
-    verbose(c->dr, "%-28s %12.0f measured %12.0f fitted %+6.1f %%", c->name[i], c->time[i],
-            cost_total(fitted, &c->counts[i]),
-            100 * (cost_total(fitted, &c->counts[i]) / c->time[i] - 1));
+  for (uint32_t i = 0; i < c->count; i++) {
+    double time = c->times[i].time, fit = cost_total(fitted, &c->times[i].n);
+    verbose(c->dr, "%-40s %12.0f measured %12.0f fitted %+6.1f %%", c->label[i], time, fit,
+            100 * (fit / time - 1));
+  }
 }
 
 bool costs_measure(driver *dr, enum isa_level level, cost_table *out) {
   calibration *c = arena_new_one(dr->arena, calibration);
-  *c = (calibration){.dr = dr, .g = lab_new(dr->arena, 1, TOKENS), .shipped = cost_shipped(level)};
+  *c = (calibration){.dr = dr, .g = lab_new(dr->arena, 1, LONG), .shipped = cost_shipped(level)};
   for (int s = 0; s < SHAPES; s++)
     for (int w = 0; w < WEIGHTS; w++)
       if (!add_linear(c, &shapes[s], &weights[w])) return false;
+  c->linears = c->steps;
   add_others(c);
   if (!measure(c, level)) return false;
   *out = c->shipped;
-  cost_fit(c->counts, c->time, c->count, out);
+  cost_fit(c->times, c->count, out);
   report(c, out);
   return true;
 }

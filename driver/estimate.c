@@ -11,7 +11,7 @@
 #include "driver/stats.h"
 #include "driver/steps.h"
 
-enum { DEFAULT_SEQUENCE = 128, QUARTER = 16, PROBES = 9 };
+enum { DEFAULT_SEQUENCE = 128, PROBES = 9 };
 static const double PROBE_SECONDS = 2e-3, DEFAULT_SECONDS = 3;
 
 /* One op of the model. */
@@ -38,15 +38,11 @@ typedef struct estimate {
 
 /* ---- predicting ---- */
 
-/* Rows of the value that are computed: whole quarters of a tile. */
-static double computed_rows(const estimate *e, const ir_value *v) {
-  bool sequences = v->type.dim[0] == DIM_B && v->type.rank == 2;
-  int64_t rows = sequences ? e->batch : (int64_t)e->batch * e->sequence;
-  return (double)((rows + QUARTER - 1) / QUARTER * QUARTER);
-}
-
 static double milliseconds(const estimate *e, const ir_value *v, const cost_counts *n) {
-  return 1e-6 * e->fma_ns * cost_total(&e->costs, n) * computed_rows(e, v) / e->threads;
+  bool sequences = v->type.dim[0] == DIM_B && v->type.rank == 2;
+  uint64_t rows = (uint64_t)e->batch * (sequences ? 1 : (uint64_t)e->sequence);
+  cost_counts all = cost_at(n, rows);
+  return 1e-6 * e->fma_ns * cost_total(&e->costs, &all) / e->threads;
 }
 
 static void add_counts(cost_counts *to, const cost_counts *n) {

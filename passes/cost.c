@@ -5,10 +5,13 @@
 #include "passes/passes.h"
 
 const cost_row cost_rows[COST_COUNT] = {
-#define COST(name, v3, v4, doc) {#name, {v3, v4}, doc},
+#define COST(name, per, v3, v4, doc) {#name, COST_##per, {v3, v4}, doc},
 #include "passes/cost.def"
 #undef COST
 };
+
+/* A token's share of what a tile does. */
+static const double per_tile = 1.0 / (double)COST_TILE;
 
 cost_table cost_shipped(enum isa_level isa) {
   cost_table t;
@@ -22,6 +25,16 @@ double cost_total(const cost_table *t, const cost_counts *n) {
   for (int i = 0; i < COST_COUNT; i++)
     sum += t->unit[i] * n->n[i];
   return sum;
+}
+
+cost_counts cost_at(const cost_counts *n, uint64_t tokens) {
+  enum { QUARTER = 16 }; /* of a tile: what is computed */
+  double computed = (double)((tokens + QUARTER - 1) / QUARTER * QUARTER);
+  double in_tiles = (double)((tokens + COST_TILE - 1) / COST_TILE * COST_TILE);
+  cost_counts out;
+  for (int i = 0; i < COST_COUNT; i++)
+    out.n[i] = n->n[i] * (cost_rows[i].per == COST_TILE ? in_tiles : computed);
+  return out;
 }
 
 /* Of `cells` pairs of a row and a slab, those that hold some of `units` units that lie anywhere. */
@@ -50,14 +63,17 @@ void cost_count_part(const ir_part *p, uint64_t rows, uint64_t units, cost_count
   switch (p->kernel) {
   case K_dense:
     n->n[COST_dense] += (double)rows * width;
+    n->n[COST_dense_tile] += (double)rows * width * per_tile;
     break;
   case K_block:
     n->n[COST_block] += elements * p->r;
+    n->n[COST_block_tile] += elements * p->r * per_tile;
     n->n[COST_block_index] += (double)units;
     n->n[COST_block_group] += (double)rows / p->r * slabs;
     break;
   default:
     n->n[p->r == 2 ? COST_pair : COST_gather] += elements;
+    n->n[p->r == 2 ? COST_pair_tile : COST_gather_tile] += elements * per_tile;
     n->n[p->r == 2 ? COST_pair_row : COST_gather_row] +=
         occupied((double)rows * slabs, (double)units);
   }
@@ -102,19 +118,19 @@ void cost_count_op(const ir_graph *g, const ir_value *v, uint64_t sequence, cost
 enum { SWEEPS = 20000 };
 
 /* One step of coordinate descent: the best value of constant `row`, the others as they are. */
-static void fit_row(const cost_counts *n, const double *time, uint32_t count, int row,
-                    cost_table *t) {
+static void fit_row(const cost_time *times, uint32_t count, int row, cost_table *t) {
   double along = 0, square = 0;
   for (uint32_t i = 0; i < count; i++) {
-    double share = n[i].n[row] / time[i];
-    along += share * (1 - cost_total(t, &n[i]) / time[i]);
-    square += share * share;
+    const cost_time *c = &times[i];
+    double share = c->n.n[row] / c->time;
+    along += c->weight * share * (1 - cost_total(t, &c->n) / c->time);
+    square += c->weight * share * share;
   }
   if (square > 0) t->unit[row] = fmax(0, t->unit[row] + along / square);
 }
 
-void cost_fit(const cost_counts *n, const double *time, uint32_t count, cost_table *t) {
+void cost_fit(const cost_time *times, uint32_t count, cost_table *t) {
   for (int sweep = 0; sweep < SWEEPS; sweep++)
     for (int row = 0; row < COST_COUNT; row++)
-      fit_row(n, time, count, row, t);
+      fit_row(times, count, row, t);
 }

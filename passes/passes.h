@@ -17,7 +17,7 @@ enum sparse_mode {
 };
 
 enum cost {
-#define COST(name, v3, v4, doc) COST_##name,
+#define COST(name, per, v3, v4, doc) COST_##name,
 #include "passes/cost.def"
 #undef COST
   COST_COUNT
@@ -101,13 +101,15 @@ void classify(const float *w, uint64_t rows, uint64_t cols, classify_result *out
 
 /* ---- ways to cut a weight, and what they cost ---- */
 enum { COST_SLAB = 1024 /* inputs, where schedule chooses */ };
+enum { COST_TOKEN = 1, COST_TILE = 64 };
 typedef struct cost_row {
   const char *name;
+  uint32_t per; /* tokens that share it: COST_TOKEN or COST_TILE */
   double shipped[ISA_COUNT];
   const char *doc;
 } cost_row;
 extern const cost_row cost_rows[COST_COUNT];
-/* How often each row of cost.def occurs. */
+/* How often each row of cost.def occurs: for a token of a full tile, unless said otherwise. */
 typedef struct cost_counts {
   double n[COST_COUNT];
 } cost_counts;
@@ -116,9 +118,16 @@ typedef struct cost_counts {
 cost_table cost_shipped(enum isa_level isa);
 /* The time of what was counted, on one core, in the unit of cost.def. */
 double cost_total(const cost_table *t, const cost_counts *n);
-/* The constants that describe `count` measured times best (least squares of the relative errors, no
+/* What a call of `tokens` tokens does. */
+cost_counts cost_at(const cost_counts *n, uint64_t tokens);
+/* A measured time, of what was counted, and how much it matters. */
+typedef struct cost_time {
+  cost_counts n;
+  double time, weight;
+} cost_time;
+/* The constants that describe `count` times best (weighted least squares of the relative errors, no
  * constant below 0); rows that none of them counts stay as they are in *t. */
-void cost_fit(const cost_counts *n, const double *time, uint32_t count, cost_table *t);
+void cost_fit(const cost_time *times, uint32_t count, cost_table *t);
 /* Inputs of a slab of a gather with `rows` outputs and `units` units, unless the tuner chooses. */
 uint32_t gather_slab(const ir_part *p, uint64_t rows, uint64_t units);
 /* Adds what a part of `rows` outputs and `units` units (register tiles of blocks, runs, single

@@ -21,7 +21,7 @@ done
 costs 'spcc-costs 1' 'x86-64-v4.dense 1' 'x86-64-v4.dense 1'
 expect 1 "in.costs:3:1: error: 'x86-64-v4.dense' stands twice [E_DUP_KEY]" "$SPCC" in.yaml --calibration=in.costs
 costs 'spcc-costs 1' 'x86-64-v4.dense 1'
-expect 1 "in.costs: error: x86-64-v4.block is missing; measure again with 'spcc cpu --calibrate' [E_KEY]" "$SPCC" in.yaml --calibration=in.costs
+expect 1 "in.costs: error: x86-64-v4.dense_tile is missing; measure again with 'spcc cpu --calibrate' [E_KEY]" "$SPCC" in.yaml --calibration=in.costs
 expect 3 "no/such/costs: error: cannot make a file in this folder: No such file or directory [E_OPEN]" "$SPCC" cpu --calibrate --calibration=no/such/costs
 expect 3 "spcc: error: there is no place for 'costs': neither XDG_CACHE_HOME nor HOME is set [E_OPEN]" env -u XDG_CACHE_HOME -u HOME "$SPCC" in.yaml --calibration=cached
 
@@ -46,7 +46,7 @@ grep -q 'compiled dense, no kernel runs 8x8 on this shape$' .err || fail "--spar
 # The constants decide: dense that costs nothing is chosen, at 100 times the cost it is not.
 level=$(sed -n 's/^\(x86-64-v[0-9]\)\.dense .*/\1/p' in.costs | tail -n 1)
 for factor in 0 100; do
-  sed "s/\.dense .*/.dense $factor/" in.costs >in.other
+  sed "s/\.dense .*/.dense $factor/; s/\.dense_tile .*/.dense_tile 0/" in.costs >in.other
   succeed "$SPCC" in.yaml -march="$level" --calibration=in.other --emit=ir -o -
   kernel=$(sed -n 's/.*kernel=\([a-z]*\) .*/\1/p' .out | head -n 1)
   [ $factor = 0 ] && [ "$kernel" != dense ] && fail "free dense is not chosen but $kernel"

@@ -152,10 +152,12 @@ START_TEST(the_costs_given_decide) {
   cost_table costs = cost_shipped(ISA_X86_64_V4);
   pass_options o = {.opt_level = 2, .isa = ISA_X86_64_V4, .costs = &costs};
   const float *w = random_blocks(256, 256, 1, 1, 0.2);
-  costs.unit[COST_gather] *= 10;
-  costs.unit[COST_pair] *= 10;
+  static const enum cost gathers[] = {COST_gather, COST_gather_tile, COST_pair, COST_pair_tile};
+  for (int i = 0; i < 4; i++)
+    costs.unit[gathers[i]] *= 10;
   ck_assert_int_ne(chosen(w, 256, 256, &o), K_gather);
   costs.unit[COST_dense] /= 10;
+  costs.unit[COST_dense_tile] /= 10;
   ck_assert_int_eq(chosen(w, 256, 256, &o), K_dense);
 }
 END_TEST
@@ -181,22 +183,39 @@ START_TEST(what_was_measured_goes_before_the_costs) {
 }
 END_TEST
 
-/* ---- fitting ---- */
+/* ---- calls of some tokens, and fitting ---- */
+
+START_TEST(quarters_and_tiles_are_counted) {
+  static const struct call {
+    uint64_t tokens;
+    double quarters, tiles;
+  } calls[] = {{1, 1, 1}, {16, 1, 1}, {17, 2, 1}, {64, 4, 1}, {65, 5, 2}, {128, 8, 2}};
+  cost_counts n = {{0}};
+  n.n[COST_dense] = 3;
+  n.n[COST_dense_tile] = 5;
+  for (int i = 0; i < 6; i++) {
+    cost_counts all = cost_at(&n, calls[i].tokens);
+    ck_assert_double_eq(all.n[COST_dense], 3 * 16 * calls[i].quarters);
+    ck_assert_double_eq(all.n[COST_dense_tile], 5 * 64 * calls[i].tiles);
+    ck_assert_double_eq(all.n[COST_gather], 0);
+  }
+}
+END_TEST
 
 START_TEST(a_fit_finds_the_constants) {
   cost_table truth = cost_shipped(ISA_X86_64_V4), found = {{0}};
   enum { TIMES = 40 };
-  cost_counts n[TIMES] = {{{0}}};
-  double time[TIMES];
+  cost_time times[TIMES] = {{.weight = 1}};
   truth.unit[COST_gather_row] = 0; /* at the border of what is allowed */
   for (int i = 0; i < TIMES; i++) {
-    n[i].n[COST_gather] = 100 + 1000 * random_share();
-    n[i].n[COST_gather_row] = 10 + 200 * random_share();
-    n[i].n[i % 2 ? COST_dense : COST_act] = 500 * random_share();
-    time[i] = cost_total(&truth, &n[i]);
+    times[i].n.n[COST_gather] = 100 + 1000 * random_share();
+    times[i].n.n[COST_gather_row] = 10 + 200 * random_share();
+    times[i].n.n[i % 2 ? COST_dense : COST_act] = 500 * random_share();
+    times[i].time = cost_total(&truth, &times[i].n);
+    times[i].weight = 1 + i % 3;
   }
   found.unit[COST_norm] = 7;
-  cost_fit(n, time, TIMES, &found);
+  cost_fit(times, TIMES, &found);
   ck_assert_double_eq_tol(found.unit[COST_gather], truth.unit[COST_gather], 1e-3);
   ck_assert_double_eq_tol(found.unit[COST_gather_row], 0, 1e-2);
   ck_assert_double_eq_tol(found.unit[COST_dense], truth.unit[COST_dense], 1e-3);
@@ -215,6 +234,7 @@ int main(void) {
   tcase_add_test(t, many_zeros_are_not);
   tcase_add_test(t, the_costs_given_decide);
   tcase_add_test(t, what_was_measured_goes_before_the_costs);
+  tcase_add_test(t, quarters_and_tiles_are_counted);
   tcase_add_test(t, a_fit_finds_the_constants);
   suite_add_tcase(s, t);
   SRunner *r = srunner_create(s);
