@@ -183,7 +183,7 @@ static bool choose(const tuner *t, const class *c, tuned_class *out) {
     const tune_record *r = find_record(t, c, i);
     if (!r) continue;
     measured++;
-    if (r->time * cut_margin(&c->cuts[i]) > dense->time) continue;
+    if (!cut_pays(&c->cuts[i], r->time, &c->cuts[0], dense->time)) continue;
     if (!best || r->time * GAIN < best->time) best = r;
   }
   if (measured == 0) return false;

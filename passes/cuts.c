@@ -33,6 +33,8 @@ static void add_part(const cut_source *s, weight_cut *out, ir_part p, uint64_t u
   out->fill[out->count] = elements ? (double)nnz / (double)elements : 1;
   cost_count_part(&p, p.rows[0].hi - p.rows[0].lo, units, &out->counts);
   out->cost = cost_total(s->costs, &out->counts);
+  cost_counts few = cost_at(&out->counts, CUT_SHORT);
+  out->short_cost = cost_total(s->costs, &few) / CUT_SHORT;
   out->part[out->count++] = p;
 }
 
@@ -212,13 +214,22 @@ uint32_t cut_all(const cut_source *s, weight_cut *list) {
   return count;
 }
 
-double cut_margin(const weight_cut *c) {
-  /* The model is no better than that. A gather takes two tiles at once; where it cannot, such as at
-   * 96 tokens, it is up to a tenth slower against dense. */
+/* What the model asks for, since it is no better than that. A gather takes two tiles at once; where
+ * it cannot, such as at 96 tokens, it is up to a tenth slower against dense. */
+static double margin_of(const weight_cut *c) {
   static const double model = 1.05, gather = 1.15;
   for (uint32_t i = 0; i < c->count; i++)
     if (c->part[i].kernel == K_gather) return gather;
   return model;
+}
+
+/* The time of a short call, where one with full tiles takes `time` and not what is predicted. */
+static double short_time(const weight_cut *c, double time) {
+  return c->cost > 0 ? c->short_cost * time / c->cost : 0;
+}
+
+bool cut_pays(const weight_cut *c, double time, const weight_cut *dense, double dense_time) {
+  return time * margin_of(c) < dense_time && short_time(c, time) < short_time(dense, dense_time);
 }
 
 char *cut_print(const weight_cut *c, char *text) {

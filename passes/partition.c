@@ -45,9 +45,9 @@ static bool choose_tuned(partitioner *q) {
 
 static void choose_predicted(partitioner *q) {
   for (uint32_t i = 1; i < q->count; i++) {
-    const weight_cut *k = &q->list[i];
-    bool faster = k->cost * margin < q->best->cost && k->cost * cut_margin(k) < q->list[0].cost;
-    if (faster && !k->measured_only) q->best = k;
+    const weight_cut *k = &q->list[i], *dense = &q->list[0];
+    bool pays = cut_pays(k, k->cost, dense, dense->cost) && !k->measured_only;
+    if (pays && k->cost * margin < q->best->cost) q->best = k;
   }
 }
 

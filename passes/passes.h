@@ -138,13 +138,14 @@ void cost_count_part(const ir_part *p, uint64_t rows, uint64_t units, cost_count
 void cost_count_op(const ir_graph *g, const ir_value *v, uint64_t sequence, cost_counts *n);
 
 /* A candidate of partition: parts that sum to the weight. */
-enum { CUT_PARTS = 2, MAX_CUTS = 64, CUT_TEXT_MAX = 96 };
+enum { CUT_PARTS = 2, MAX_CUTS = 64, CUT_TEXT_MAX = 96, CUT_SHORT = 32 };
 typedef struct weight_cut {
   ir_part part[CUT_PARTS];
   double fill[CUT_PARTS]; /* share of the part's elements that are not zero */
   uint32_t count;
   cost_counts counts; /* for a token */
-  double cost;        /* predicted from them */
+  double cost;        /* predicted from them, with full tiles */
+  double short_cost;  /* the same in a call of CUT_SHORT tokens */
   bool measured_only; /* the model does not tell it from another; the tuner may */
 } weight_cut;
 /* A weight, looked at once for all its cuts. */
@@ -167,9 +168,10 @@ bool cut_in_pairs(const cut_source *s, pattern p, weight_cut *out);
 /* What linears that are as fast as each other, cut in the same way, have in common: the shape, the
  * ops that were fused in, pattern and density, to quarters of an octave. */
 const char *linear_class(const ir_graph *g, const ir_value *v, const cut_source *s);
-/* How many times as fast as dense a cut has to be at 128 tokens, predicted or measured, so that it
- * is not slower at any number of tokens. */
-double cut_margin(const weight_cut *c);
+/* True when a cut can be taken that takes `time` with full tiles, predicted or measured, where
+ * dense takes dense_time: it is faster, and in calls of CUT_SHORT tokens not slower, as far as the
+ * model tells. */
+bool cut_pays(const weight_cut *c, double time, const weight_cut *dense, double dense_time);
 /* Writes the spelling, such as "4x1:2+unstructured/64" (":" fill, "*2" rows in pairs, "/"
  * inputs of a slab), into
  * text[CUT_TEXT_MAX] and returns it. */
