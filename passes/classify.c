@@ -129,6 +129,18 @@ static bool groups_used(const classify_result *r, uint64_t n, uint64_t m) {
   return 4 * r->nnz >= 3 * (r->rows * r->cols / m * n);
 }
 
+/* The N:M pattern that `rows` consecutive outputs share, if the weight is in one. */
+static bool in_groups(const classify_result *r, uint32_t rows, pattern *out) {
+  static const uint32_t n[] = {1, 2, 4}, m[] = {4, 4, 8};
+  const bool holds[] = {r->nm14, r->nm24, r->nm48};
+  for (int i = 0; i < 3; i++) {
+    if (!holds[i] || !groups_used(r, n[i], m[i])) continue;
+    *out = (pattern){.kind = PATTERN_NM, .rows = rows, .n = n[i], .m = m[i]};
+    return true;
+  }
+  return false;
+}
+
 static pattern best_pattern(const tally *t) {
   const classify_result *r = t->out;
   pattern best = {.kind = PATTERN_UNSTRUCTURED};
@@ -142,10 +154,11 @@ static pattern best_pattern(const tally *t) {
     best = *p;
     area = p->rows * p->cols;
   }
-  if (area) return best;
-  if (r->nm14 && groups_used(r, 1, 4)) return (pattern){PATTERN_NM, 1, 0, 1, 4};
-  if (r->nm24 && groups_used(r, 2, 4)) return (pattern){PATTERN_NM, 1, 0, 2, 4};
-  if (r->nm48 && groups_used(r, 4, 8)) return (pattern){PATTERN_NM, 1, 0, 4, 8};
+  if (best.kind == PATTERN_UNSTRUCTURED) in_groups(r, 1, &best);
+  /* Nearly filled blocks may be short of a weight here and there; a shared choice may not. One that
+   * all outputs share leaves whole inputs out, and is no pattern. */
+  bool in_choices = r->nnz == t->covered[B_4X1] && r->empty_cols + r->full_cols < r->cols;
+  if (best.kind == PATTERN_BLOCK && best.cols == 1 && in_choices) in_groups(r, best.rows, &best);
   return best;
 }
 

@@ -187,6 +187,23 @@ START_TEST(test_groups) {
 }
 END_TEST
 
+/* 4 outputs share a choice of 2 in 4 inputs: blocks of 4x1 in groups. */
+START_TEST(test_shared_groups) {
+  clear();
+  for (size_t i = 0; i < 40; i++)
+    for (size_t g = 0; g < 24; g++)
+      for (size_t k = 0; k < 2; k++)
+        w[i * 96 + g * 4 + (g + i / 4 + k * 2) % 4] = 1.0f;
+  look(40, 96);
+  check_best("2:4x4");
+  look(4, 96); /* all outputs share it */
+  check_best("4x1");
+  w[0] = w[1] = w[2] = w[3] = 1.0f; /* one group too full */
+  look(40, 96);
+  check_best("4x1");
+}
+END_TEST
+
 START_TEST(test_groups_need_whole_rows) { /* 42 inputs are no groups of 4 */
   clear();
   w[0] = 1.0f;
@@ -258,6 +275,7 @@ int main(void) {
   tcase_add_test(c, test_best_blocks);
   tcase_add_test(c, test_almost_filled);
   tcase_add_test(c, test_groups);
+  tcase_add_test(c, test_shared_groups);
   tcase_add_test(c, test_groups_need_whole_rows);
   tcase_add_test(c, test_few_are_no_groups);
   tcase_add_test(c, test_against_naive);
