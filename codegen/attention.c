@@ -344,7 +344,7 @@ typedef struct place {
 } place;
 
 static void load_bounds(bld *b, V frame, place *p) {
-  V at = b_at(b, b_loadp(b, frame, F_START), b_muli(b, p->seq, 4));
+  V starts = b_loadp(b, frame, F_START), at = b_at(b, starts, b_muli(b, p->seq, 4));
   p->start = b_load32(b, at, 0);
   p->end = b_load32(b, at, 4);
 }
@@ -355,7 +355,7 @@ static place token_place(const attn *t, V frame, V item) {
   bld *b = t->b;
   place p = {.seq = find_sequence(c, frame, item, t->heads)};
   load_bounds(b, frame, &p);
-  V items = b_at(b, b_loadp(b, frame, F_ITEMS), b_muli(b, p.seq, 4));
+  V all = b_loadp(b, frame, F_ITEMS), items = b_at(b, all, b_muli(b, p.seq, 4));
   V first = b_load32(b, items, 0), next = b_load32(b, items, 4);
   V tiles = b_sub(b, next, first), in_seq = b_sub(b, item, b_muli(b, first, t->heads));
   p.head = b_div(b, in_seq, tiles);

@@ -66,7 +66,8 @@ V m_gelu(bld *b, V x) {
   V g = vmul(b, r, a), more = vfma(b, r, a, vk(b, 2.0));
   V p2 = vfma(b, g, more, vk(b, 1.0)); /* (1 + g)^2 with one rounding of what is near 1 */
   V p4 = vmul(b, p2, p2), p8 = vmul(b, p4, p4);
-  return vfma(b, LLVMBuildFNeg(b->b, a, ""), p8, vadd(b, h, size));
+  V positive = vadd(b, h, size); /* max(x, 0) */
+  return vfma(b, LLVMBuildFNeg(b->b, a, ""), p8, positive);
 }
 
 V m_tanh(bld *b, V x) {

@@ -34,7 +34,7 @@ static void add_part(const cut_source *s, weight_cut *out, ir_part p, uint64_t u
   cost_count_part(&p, p.rows[0].hi - p.rows[0].lo, units, &out->counts);
   out->cost = cost_total(s->costs, &out->counts);
   cost_counts few = cost_at(&out->counts, CUT_SHORT);
-  out->short_cost = cost_total(s->costs, &few) / CUT_SHORT;
+  out->short_cost = cost_total(s->costs, &few) / (double)CUT_SHORT;
   out->part[out->count++] = p;
 }
 
