@@ -88,6 +88,13 @@ void cg_over_quarters(cg *c, V live, uint32_t most, quarters_body *body, void *c
 
 /* ---- addresses ---- */
 
+V cg_vector_at(cg *c, V p, V step, uint64_t at, uint32_t j) {
+  bld *b = &c->b;
+  uint32_t per_tile = TILE / b->isa->lanes;
+  V base = j < per_tile ? p : b_at(b, p, step);
+  return b_ati(b, base, at + (uint64_t)(j % per_tile) * b->isa->lanes * 4);
+}
+
 ir_bytes cg_slots_before(const cg *c, uint32_t slot) {
   ir_bytes sum = {0, 0, 0};
   for (uint32_t i = 0; i < slot; i++) {

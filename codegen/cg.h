@@ -255,7 +255,14 @@ enum { GATHER_FIRST = 1, GATHER_LAST = 2 /* the residual; a gather applies no ac
 kernel_args kernel_begin(cg *c, const char *key);
 V kernel_dense(cg *c, const linear_shape *s, kernel_ends e);
 V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols);
-enum { L1_SLAB_BYTES = 32 << 10 }; /* activations that stay in L1 on every CPU */
+enum {
+  L1_SLAB_BYTES = 32 << 10, /* activations that stay in L1 on every CPU */
+  CACHE_LINE = 64,
+  STREAM_AHEAD = 2048 /* bytes of weights to fetch early: about 1000 cycles with 64 tokens */
+};
+/* Vector j of what begins at `p` in the first tile, `at` bytes on; further tiles are `step` bytes
+ * apart. */
+V cg_vector_at(cg *c, V p, V step, uint64_t at, uint32_t j);
 /* True when a gather kernel takes two tiles at once with slabs of k_block inputs. */
 bool gather_takes_two_tiles(const isa *level, uint32_t k_block);
 /* `quarters`: those that it computes, 1 to 4 of one tile, or 8 of two. */

@@ -16,21 +16,19 @@
 #include "codegen/cg.h"
 
 enum {
-  STRAIGHT = 16,      /* weights of a row that has straight-line code */
-  GROUP = 8,          /* weights in a group of a longer row */
-  AHEAD = 2,          /* words of indices that are loaded early */
-  MAX_AHEAD = 4,      /* rows or words of a row */
-  FETCH_AHEAD = 2048, /* bytes of the stream */
-  LINE = 64
+  STRAIGHT = 16, /* weights of a row that has straight-line code */
+  GROUP = 8,     /* weights in a group of a longer row */
+  AHEAD = 2,     /* words of indices that are loaded early */
+  MAX_AHEAD = 4  /* rows or words of a row */
 };
 
 typedef struct gather {
   cg *c;
   const linear_shape *s;
   const kernel_args *a;
-  uint32_t cols, group;    /* group: units in a word of indices */
-  uint32_t vecs, per_tile; /* vectors of tokens in all tiles and in one */
-  bool split;              /* long rows have a second set of accumulators, for every other weight */
+  uint32_t cols, group; /* group: units in a word of indices */
+  uint32_t vecs;        /* vectors of tokens in all tiles */
+  bool split;           /* long rows have a second set of accumulators, for every other weight */
   LLVMTypeRef word;
   V y, bias, residual, first, last; /* at the record's first row */
 } gather;
@@ -54,18 +52,11 @@ static V load_word(const gather *k, V row, uint32_t unit) {
 }
 
 static void fetch(const gather *k, V at, uint64_t size) {
-  for (uint64_t done = 0; done < size; done += LINE)
-    b_prefetch(&k->c->b, at, FETCH_AHEAD + done);
+  for (uint64_t done = 0; done < size; done += CACHE_LINE)
+    b_prefetch(&k->c->b, at, STREAM_AHEAD + done);
 }
 
 /* ---- accumulators ---- */
-
-/* Vector j of a row whose part in the first tile is at `row`; further tiles are `step` bytes on. */
-static V vector_at(const gather *k, V row, V step, uint64_t at, uint32_t j) {
-  bld *b = &k->c->b;
-  V base = j < k->per_tile ? row : b_at(b, row, step);
-  return b_ati(b, base, at + (uint64_t)(j % k->per_tile) * b->isa->lanes * 4);
-}
 
 /* acc[j] += value * x[column] for unit `u` of a word, whose weights begin at `values`. */
 static void unit(const gather *k, V *acc, V word, uint32_t u, V values) {
@@ -77,7 +68,7 @@ static void unit(const gather *k, V *acc, V word, uint32_t u, V values) {
     V *sum = k->split && weight % 2 == 1 ? acc + k->vecs : acc;
     V w = vsplat(b, b_load(b, b->f32, b_ati(b, values, weight * 4), 1));
     for (uint32_t j = 0; j < k->vecs; j++) {
-      V xv = vload(b, vector_at(k, x, k->a->x_step, (uint64_t)i * TILE_BYTES, j), 0);
+      V xv = vload(b, cg_vector_at(k->c, x, k->a->x_step, (uint64_t)i * TILE_BYTES, j), 0);
       sum[j] = vfma(b, w, xv, sum[j]);
     }
   }
@@ -105,7 +96,7 @@ static void load_row(const gather *k, V id, V *acc) {
   LLVMBasicBlockRef yes = LLVMGetInsertBlock(b->b);
   b_else(b, &f);
   for (uint32_t j = 0; j < k->vecs; j++)
-    from_y[j] = vload(b, vector_at(k, y, k->a->y_step, 0, j), 0);
+    from_y[j] = vload(b, cg_vector_at(k->c, y, k->a->y_step, 0, j), 0);
   LLVMBasicBlockRef no = LLVMGetInsertBlock(b->b);
   b_end(b, &f);
   join(k, from_bias, yes, from_y, no, acc);
@@ -120,13 +111,13 @@ static void store_row(const gather *k, V id, V *acc) {
     LLVMBasicBlockRef no = LLVMGetInsertBlock(b->b);
     branch f = b_if(b, k->last);
     for (uint32_t j = 0; j < k->vecs; j++)
-      sum[j] = vadd(b, acc[j], vload(b, vector_at(k, res, k->a->y_step, 0, j), 0));
+      sum[j] = vadd(b, acc[j], vload(b, cg_vector_at(k->c, res, k->a->y_step, 0, j), 0));
     LLVMBasicBlockRef yes = LLVMGetInsertBlock(b->b);
     b_end(b, &f);
     join(k, sum, yes, acc, no, acc);
   }
   for (uint32_t j = 0; j < k->vecs; j++)
-    vstore(b, acc[j], vector_at(k, y, k->a->y_step, 0, j), 0);
+    vstore(b, acc[j], cg_vector_at(k->c, y, k->a->y_step, 0, j), 0);
 }
 
 /* ---- rows of few units ---- */
@@ -283,7 +274,6 @@ static gather begin_record(cg *c, const linear_shape *s, const kernel_args *a, u
                            uint32_t cols) {
   bld *b = &c->b;
   gather k = {.c = c, .s = s, .a = a, .cols = cols, .group = cols < GROUP ? GROUP / cols : 1};
-  k.per_tile = TILE / b->isa->lanes;
   k.vecs = quarters * QUARTER / b->isa->lanes;
   k.split = b->isa->registers >= 32;
   k.word = LLVMIntTypeInContext(b->cx, 8 * k.group);

@@ -19,8 +19,6 @@ typedef struct pair {
   uint32_t vecs;     /* vectors of them of each row in registers */
 } pair;
 
-enum { FETCH_AHEAD = 2048 /* bytes of weights */ };
-
 /* What goes through the loops: where the kernel is in its record, and the sums of two rows. */
 enum state {
   S_VALUES,
@@ -34,14 +32,6 @@ enum state {
 typedef struct pair_row {
   V row, y, residual;
 } pair_row;
-
-/* Vector j of what begins at `p` in the first tile; further tiles are `step` bytes on. */
-static V vector_at(const pair *k, V p, V step, uint32_t j) {
-  bld *b = &k->c->b;
-  uint32_t per_tile = TILE / b->isa->lanes;
-  V base = j < per_tile ? p : b_at(b, p, step);
-  return b_ati(b, base, (uint64_t)(j % per_tile) * b->isa->lanes * 4);
-}
 
 static pair_row row_of(const pair *k, V row, V at) {
   bld *b = &k->c->b;
@@ -58,15 +48,16 @@ static void start(const pair *k, const pair_row *r, V *sum) {
   if (k->ends.first)
     bias = k->s->bias ? vsplat_at(b, b_at(b, k->a->bias, b_muli(b, r->row, 4)), 0) : vk(b, 0.0);
   for (uint32_t j = 0; j < k->vecs; j++)
-    sum[j] = bias ? bias : vload(b, vector_at(k, r->y, k->a->y_step, j), 0);
+    sum[j] = bias ? bias : vload(b, cg_vector_at(k->c, r->y, k->a->y_step, 0, j), 0);
 }
 
 static void finish(const pair *k, const pair_row *r, const V *sum) {
   bld *b = &k->c->b;
   for (uint32_t j = 0; j < k->vecs; j++) {
     V v = sum[j];
-    if (r->residual) v = vadd(b, v, vload(b, vector_at(k, r->residual, k->a->y_step, j), 0));
-    vstore(b, v, vector_at(k, r->y, k->a->y_step, j), 0);
+    if (r->residual)
+      v = vadd(b, v, vload(b, cg_vector_at(k->c, r->residual, k->a->y_step, 0, j), 0));
+    vstore(b, v, cg_vector_at(k->c, r->y, k->a->y_step, 0, j), 0);
   }
 }
 
@@ -93,7 +84,7 @@ static void multiply_add(const pair *k, V *state, V inputs, uint32_t row, uint32
     for (uint32_t r = row; r < row + count; r++)
       w[r] = vsplat_at(b, state[S_VALUES], ((uint64_t)r * k->cols + i) * 4);
     for (uint32_t j = 0; j < k->vecs; j++) {
-      V v = vload(b, vector_at(k, from, k->a->x_step, j), 0);
+      V v = vload(b, cg_vector_at(k->c, from, k->a->x_step, 0, j), 0);
       for (uint32_t r = row; r < row + count; r++) {
         V *sum = &state[S_SUMS + r * k->vecs + j];
         *sum = vfma(b, w[r], v, *sum);
@@ -118,7 +109,7 @@ static void own_units(const pair *k, V *state, V x) {
 static void units(const pair *k, V count, unit_body *body, V *state, V x) {
   bld *b = &k->c->b;
   loop l = b_loop(b, k64(b, 0), count, 1, state, S_SUMS + 2 * k->vecs);
-  b_prefetch(b, state[S_VALUES], FETCH_AHEAD);
+  b_prefetch(b, state[S_VALUES], STREAM_AHEAD);
   body(k, state, x);
   state[S_VALUES] = b_ati(b, state[S_VALUES], (uint64_t)k->cols * 8);
   b_loop_end(b, &l, state);

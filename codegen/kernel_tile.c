@@ -4,11 +4,6 @@
 
 #include "codegen/cg.h"
 
-enum {
-  CACHE_LINE = 64,
-  WEIGHTS_AHEAD = 2048 /* bytes, with 64 tokens: about 1000 cycles, several latencies of memory */
-};
-
 /* The rows of one group: where each output row starts, and its bias. */
 typedef struct group_rows {
   V y[MAX_BLOCK_ROWS], residual[MAX_BLOCK_ROWS], bias[MAX_BLOCK_ROWS];
@@ -46,7 +41,7 @@ static void multiply_add(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, uint
  * not prefetched far enough by the machine. Fewer tokens read it faster. Past the end of a record
  * comes the next one. */
 static void prefetch_weights(bld *b, V w, uint32_t count, uint32_t vecs) {
-  uint64_t ahead = (uint64_t)WEIGHTS_AHEAD * TILE / (vecs * b->isa->lanes);
+  uint64_t ahead = (uint64_t)STREAM_AHEAD * TILE / (vecs * b->isa->lanes);
   for (uint32_t at = 0; at < count * 4; at += CACHE_LINE)
     b_prefetch(b, w, ahead + at);
 }

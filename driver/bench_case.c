@@ -3,7 +3,7 @@
 
 #include "driver/engine.h"
 
-enum { DEFAULT_SEQUENCE = 128, ID_LIMIT = 30000 };
+enum { ID_LIMIT = 30000 };
 
 bool case_is_yaml(const char *path) {
   size_t n = strlen(path);
@@ -42,12 +42,6 @@ static bool inputs_by_trial(bench_case *c, int32_t batch, int32_t sequence, uint
   return ok;
 }
 
-/* -l, or a usual length that the model takes. */
-static int32_t length_of(const driver *dr, int64_t max_sequence) {
-  return (int32_t)flag_int(dr, F_LENGTH,
-                           max_sequence < DEFAULT_SEQUENCE ? max_sequence : DEFAULT_SEQUENCE);
-}
-
 bool case_prepare(driver *dr, const build_options *options, bench_case *c) {
   *c = (bench_case){.dr = dr,
                     .path = dr->operands[0],
@@ -59,13 +53,13 @@ bool case_prepare(driver *dr, const build_options *options, bench_case *c) {
   c->file_count = 1;
   if (!case_is_yaml(c->path))
     return library_open(dr, c->path, &c->lib) &&
-           inputs_by_trial(c, batch, length_of(dr, c->lib.info->max_sequence), seed);
+           inputs_by_trial(c, batch, session_length(dr, c->lib.info->max_sequence), seed);
   model_source *m = source_read(dr, c->path, &options->overrides);
   if (!m) return false;
   c->files = source_files(dr, c->path, m, &c->file_count);
   if (!source_close(dr, m)) return false;
   c->graph = m->graph;
-  int32_t sequence = length_of(dr, m->graph->max_sequence);
+  int32_t sequence = session_length(dr, m->graph->max_sequence);
   return session_fits(dr, m->graph->max_batch, m->graph->max_sequence, batch, sequence) &&
          inputs_for_graph(dr, m->graph, batch, sequence, seed, false, &c->inputs);
 }

@@ -11,7 +11,7 @@
 #include "driver/stats.h"
 #include "driver/steps.h"
 
-enum { DEFAULT_SEQUENCE = 128, PROBES = 9 };
+enum { PROBES = 9 };
 static const double PROBE_SECONDS = 2e-3, DEFAULT_SECONDS = 3;
 
 /* One op of the model. */
@@ -53,17 +53,15 @@ static void add_counts(cost_counts *to, const cost_counts *n) {
 /* The candidate that partition took. */
 static const weight_cut *find_cut(const estimate *e, const cut_source *s, const ir_value *v,
                                   weight_cut *list) {
-  char text[CUT_TEXT_MAX], other[CUT_TEXT_MAX];
+  char text[CUT_TEXT_MAX];
   weight_cut taken = {.count = v->part_count};
   uint32_t count = cut_all(s, list);
   memcpy(taken.part, v->parts, v->part_count * sizeof *v->parts);
-  cut_print(&taken, text);
   if (e->options.pass.sparse == SPARSE_PATTERN &&
       cut_by_pattern(s, e->options.pass.sparse_pattern, &list[count]))
     count++;
-  for (uint32_t i = 0; i < count; i++)
-    if (strcmp(cut_print(&list[i], other), text) == 0) return &list[i];
-  return &list[0];
+  const weight_cut *found = cut_find(list, count, cut_print(&taken, text));
+  return found ? found : &list[0];
 }
 
 static void predict_linear(const estimate *e, const ir_value *v, const cost_counts *other, row *r) {
@@ -210,8 +208,7 @@ static int read_model(estimate *e) {
   e->g = m->graph;
   e->batch = (int32_t)flag_int(dr, F_BATCH, 1);
   e->threads = (uint32_t)flag_int(dr, F_THREADS, 1);
-  int64_t most = e->g->max_sequence;
-  e->sequence = (int32_t)flag_int(dr, F_LENGTH, most < DEFAULT_SEQUENCE ? most : DEFAULT_SEQUENCE);
+  e->sequence = session_length(dr, e->g->max_sequence);
   if (!session_fits(dr, e->g->max_batch, e->g->max_sequence, e->batch, e->sequence))
     return EXIT_REJECTED;
   return impose_weights(dr, path, e->g);

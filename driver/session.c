@@ -166,3 +166,8 @@ void session_close(session *s) {
   spcc_pool_free(s->pool);
   s->pool = NULL;
 }
+
+int32_t session_length(const driver *dr, int64_t max_sequence) {
+  enum { USUAL = 128 };
+  return (int32_t)flag_int(dr, F_LENGTH, max_sequence < USUAL ? max_sequence : USUAL);
+}

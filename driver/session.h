@@ -45,4 +45,7 @@ bool session_open(driver *dr, const jit_entry *entry, const void *weights, size_
 bool session_run(driver *dr, session *s);
 void session_close(session *s);
 
+/* Tokens of a sequence: -l, or a usual length that the model takes. */
+int32_t session_length(const driver *dr, int64_t max_sequence);
+
 #endif

@@ -169,16 +169,17 @@ void cut_look(cut_source *s, arena *a, const cost_table *costs, const float *w, 
 
 /* ---- the list ---- */
 
-static bool same_parts(const weight_cut *a, const weight_cut *b) {
-  char x[CUT_TEXT_MAX], y[CUT_TEXT_MAX];
-  return strcmp(cut_print(a, x), cut_print(b, y)) == 0;
+const weight_cut *cut_find(const weight_cut *list, uint32_t count, const char *spelling) {
+  char text[CUT_TEXT_MAX];
+  for (uint32_t i = 0; i < count; i++)
+    if (strcmp(cut_print(&list[i], text), spelling) == 0) return &list[i];
+  return NULL;
 }
 
 /* Adds a cut that was made and is not in the list. */
 static void list_add(weight_cut *list, uint32_t *count, bool made, const weight_cut *c) {
-  if (!made || *count == MAX_CUTS) return;
-  for (uint32_t i = 0; i < *count; i++)
-    if (same_parts(&list[i], c)) return;
+  char text[CUT_TEXT_MAX];
+  if (!made || *count == MAX_CUTS || cut_find(list, *count, cut_print(c, text))) return;
   list[(*count)++] = *c;
 }
 

@@ -21,20 +21,13 @@ typedef struct partitioner {
 
 /* ---- choosing ---- */
 
-static const weight_cut *find_cut(const partitioner *q, const char *spelling) {
-  char text[CUT_TEXT_MAX];
-  for (uint32_t i = 0; i < q->count; i++)
-    if (strcmp(cut_print(&q->list[i], text), spelling) == 0) return &q->list[i];
-  return NULL;
-}
-
 /* The measured choice for the linear's class; false where there is none. */
 static bool choose_tuned(partitioner *q) {
   const pass_options *o = q->c->options;
   const char *class = o->tuned_count ? linear_class(q->g, q->v, &q->source) : "";
   for (uint32_t i = 0; i < o->tuned_count; i++) {
     if (strcmp(o->tuned[i].name, class) != 0) continue;
-    const weight_cut *found = find_cut(q, o->tuned[i].cut);
+    const weight_cut *found = cut_find(q->list, q->count, o->tuned[i].cut);
     if (!found) continue;
     q->best = found;
     q->tuned = &o->tuned[i];

@@ -176,5 +176,7 @@ bool cut_pays(const weight_cut *c, double time, const weight_cut *dense, double 
  * inputs of a slab), into
  * text[CUT_TEXT_MAX] and returns it. */
 char *cut_print(const weight_cut *c, char *text);
+/* The cut of list[count] with this spelling; NULL when there is none. */
+const weight_cut *cut_find(const weight_cut *list, uint32_t count, const char *spelling);
 
 #endif
