@@ -11,6 +11,7 @@
 #include "runtime/spcc_rt.h"
 #include "tests/diff/diff_common.h"
 #include "tests/diff/guard.h"
+#include "tests/run_suite.h"
 
 enum { MAX_OUTPUTS = 8, MAX_INPUTS = 8 };
 
@@ -214,9 +215,5 @@ int main(int argc, char **argv) {
   tcase_add_loop_test(t, compiled_graphs_agree_with_the_interpreter, 0, seeds);
   tcase_add_loop_test(t, generic_code_agrees_with_the_interpreter, 0, (seeds + 3) / 4);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

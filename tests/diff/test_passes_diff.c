@@ -7,6 +7,7 @@
 
 #include "passes/passes.h"
 #include "tests/diff/diff_common.h"
+#include "tests/run_suite.h"
 
 enum { SEEDS = 300 };
 
@@ -109,9 +110,5 @@ int main(int argc, char **argv) {
   tcase_set_timeout(t, 0);
   tcase_add_loop_test(t, passes_keep_what_a_graph_computes, 0, seeds);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

@@ -6,6 +6,7 @@
 #include "runtime/spcc_rt.h"
 #include "tests/diff/diff_common.h"
 #include "tests/kernels/loaded.h"
+#include "tests/run_suite.h"
 
 enum { BATCH = 24, SEQUENCE = 150, CASES = 5 };
 
@@ -118,9 +119,5 @@ int main(void) {
   tcase_set_timeout(t, 0);
   tcase_add_loop_test(t, attention_agrees_with_the_interpreter, 0, 2 * CASES);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/kernels/lab.h"
+#include "tests/run_suite.h"
 
 enum { M = 100, K = 320 };
 
@@ -60,9 +61,5 @@ int main(void) {
   tcase_set_timeout(t, 0);
   tcase_add_loop_test(t, every_cut_agrees_with_the_interpreter, 0, KINDS);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

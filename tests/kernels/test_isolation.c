@@ -7,6 +7,7 @@
 #include "runtime/spcc_rt.h"
 #include "tests/diff/diff_common.h"
 #include "tests/kernels/loaded.h"
+#include "tests/run_suite.h"
 
 enum { HEADS = 2, HEAD = 12, WIDTH = HEADS * HEAD, BATCH = 7, SEQUENCE = 80 };
 /* Borders inside vectors, at vectors and at tiles, and an empty sequence. */
@@ -110,9 +111,5 @@ int main(void) {
   tcase_set_timeout(t, 0);
   tcase_add_test(t, sequences_leave_each_other_alone);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

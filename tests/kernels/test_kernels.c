@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/kernels/lab.h"
+#include "tests/run_suite.h"
 
 enum { LINEARS = 20, OPTIMIZED_LINEARS = 3, MAX_CASES = 64 };
 
@@ -171,9 +172,5 @@ int main(int argc, char **argv) {
   else
     tcase_add_loop_test(t, optimized_kernels_agree_with_the_interpreter, first, last);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

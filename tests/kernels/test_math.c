@@ -8,6 +8,7 @@
 #include "runtime/spcc_rt.h"
 #include "tests/diff/diff_common.h"
 #include "tests/kernels/loaded.h"
+#include "tests/run_suite.h"
 
 /* A call computes POINTS numbers: ROWS tokens of CHANNELS, or PAIRS sequences of two tokens. */
 enum { ROWS = 4096, CHANNELS = 64, POINTS = ROWS * CHANNELS, PAIRS = 4096, MAX_IN = 3 };
@@ -238,9 +239,5 @@ int main(void) {
   tcase_add_loop_test(t, odd_numbers_stay_odd, 0, FUNCTIONS);
   tcase_add_test(t, softmax_agrees_with_libm);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

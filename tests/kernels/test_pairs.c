@@ -4,6 +4,7 @@
 
 #include "codegen/pairs.h"
 #include "tests/diff/diff_common.h"
+#include "tests/run_suite.h"
 
 enum { MAX_ROWS = 200, MAX_WORDS = 5 };
 
@@ -90,9 +91,5 @@ int main(void) {
   tcase_add_test(t, equal_rows_are_partners);
   tcase_add_test(t, lengths_go_before_overlap);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "tests/kernels/lab.h"
+#include "tests/run_suite.h"
 
 enum { SEEDS = 24, LINEARS = 16, OPTIMIZED_SEEDS = 4, OPTIMIZED_LINEARS = 4 };
 
@@ -116,9 +117,5 @@ int main(int argc, char **argv) {
                       first + optimized);
   tcase_add_loop_test(t, layers_share_code_only_when_their_parts_cover_the_same_rows, 0, TWINS);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/kernels/lab.h"
+#include "tests/run_suite.h"
 
 enum { M = 40, K = 48, PARTS_MAX = 9 };
 
@@ -193,9 +194,5 @@ int main(void) {
   tcase_add_test(t, records_over_4_gib_are_refused);
   tcase_add_test(t, chunks_of_too_many_outputs_are_refused);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

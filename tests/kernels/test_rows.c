@@ -3,6 +3,7 @@
 #include <check.h>
 
 #include "tests/kernels/lab.h"
+#include "tests/run_suite.h"
 
 enum { K = 256, LINEARS = 3 };
 
@@ -77,9 +78,5 @@ int main(void) {
   tcase_add_loop_test(t, rows_of_every_length, 0, (int)(sizeof cases / sizeof *cases));
   tcase_add_test(t, outputs_of_the_largest_chunk);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

@@ -4,6 +4,7 @@
 #include "runtime/spcc_rt.h"
 #include "tests/diff/diff_common.h"
 #include "tests/kernels/loaded.h"
+#include "tests/run_suite.h"
 
 enum { OUTPUTS = 768, INPUTS = 48, TOKENS = 64, FILL = 0x3F };
 
@@ -103,9 +104,5 @@ int main(void) {
   tcase_set_timeout(t, 0);
   tcase_add_test(t, threads_share_by_cost);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

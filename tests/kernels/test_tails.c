@@ -6,6 +6,7 @@
 #include "runtime/spcc_rt.h"
 #include "tests/diff/diff_common.h"
 #include "tests/kernels/loaded.h"
+#include "tests/run_suite.h"
 
 enum { WIDTH = 26, HIDDEN = 52, TOKENS = 160, BATCH = 5 };
 
@@ -145,9 +146,5 @@ int main(void) {
   tcase_add_test(t, any_number_of_tokens_gives_the_same_bits);
   tcase_add_test(t, quarters_without_tokens_are_not_computed);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "passes/passes.h"
+#include "tests/run_suite.h"
 
 static arena *mem;
 static uint64_t seed;
@@ -237,9 +238,5 @@ int main(void) {
   tcase_add_test(t, quarters_and_tiles_are_counted);
   tcase_add_test(t, a_fit_finds_the_constants);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }

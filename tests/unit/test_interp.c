@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ir/interp.h"
+#include "tests/run_suite.h"
 
 enum { A = -7 }; /* an absent operand of op() */
 
@@ -644,9 +645,5 @@ int main(void) {
   suite_add_tcase(s, token_case());
   suite_add_tcase(s, attention_case());
   suite_add_tcase(s, call_case());
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed == 0 ? 0 : 1;
+  return run_suite(s);
 }
