@@ -133,7 +133,7 @@ static bool prune_tensor(pruner *p, st_tensor *t, st_write_tensor *w) {
   memcpy(layer.w, data, count * sizeof *data);
   spo_report report;
   spo_error error;
-  spo_status status = p->method->prune(&p->goal, &layer, &report, &error);
+  spo_status status = p->method->prune(&p->goal, &layer, &report, NULL, &error);
   if (status != SPO_OK)
     return diag_error(dr->diag, loc_file(st_shard_name(p->model->weights, t->shard)),
                       sparsify_error(status), "%s", error.text);

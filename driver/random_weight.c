@@ -13,6 +13,8 @@ enum err sparsify_error(spo_status status) {
     return E_SPARSITY;
   case SPO_E_MEMORY:
     return E_MEMORY;
+  case SPO_E_VALUE:
+  case SPO_E_THREAD:
   case SPO_OK:
     break;
   }
@@ -32,7 +34,7 @@ const float *random_weight(driver *dr, src_loc loc, const char *name, const spo_
   spo_error error;
   for (size_t i = 0; i < count; i++)
     w[i] = random_size(&seed);
-  spo_status status = spo_project(goal, name, w, rows, cols, keep, &error);
+  spo_status status = spo_project(goal, name, w, rows, cols, keep, NULL, &error);
   if (status != SPO_OK) {
     diag_error(dr->diag, loc, sparsify_error(status), "%s", error.text);
     return NULL;

@@ -1,26 +1,12 @@
 /* Projection of scores onto a goal: which elements a pattern of a given sparsity keeps. */
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "optimizer/spo.h"
+#include "optimizer/internal.h"
 
 enum { LIMIT = 256 };
-
-static spo_status fail(spo_error *error, spo_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static spo_status fail(spo_error *error, spo_status status, const char *format, ...) {
-  if (!error) return status;
-  va_list args;
-  va_start(args, format);
-  vsnprintf(error->text, sizeof error->text, format, args);
-  va_end(args);
-  return status;
-}
 
 static bool in_limits(uint32_t value) {
   return value >= 1 && value <= LIMIT;
@@ -43,13 +29,13 @@ static spo_status check_sparsity(const spo_goal *goal, const char *name, spo_err
   double implied, s = goal->sparsity;
   if (spo_pattern_implies(&goal->pattern, &implied)) {
     if (s == SPO_IMPLIED || fabs(s - implied) <= 1e-6) return SPO_OK;
-    return fail(error, SPO_E_SPARSITY,
-                "tensor '%s': the pattern implies a sparsity of %g, not %g; leave it out", name,
-                implied, s);
+    return spo_fail(error, SPO_E_SPARSITY,
+                    "tensor '%s': the pattern implies a sparsity of %g, not %g; leave it out", name,
+                    implied, s);
   }
   if (s >= 0 && s <= 1) return SPO_OK;
-  return fail(error, SPO_E_SPARSITY, "tensor '%s': a sparsity of 0 to 1 is needed, got %g", name,
-              s);
+  return spo_fail(error, SPO_E_SPARSITY, "tensor '%s': a sparsity of 0 to 1 is needed, got %g",
+                  name, s);
 }
 
 /* A pattern tiles a tensor when its rows, and for blocks its columns, divide the tensor's; N:M
@@ -58,24 +44,62 @@ static spo_status check_shape(const spo_pattern *p, const char *name, size_t row
                               spo_error *error) {
   char text[SPO_PATTERN_TEXT];
   if (cols != 0 && rows > SIZE_MAX / sizeof(uint64_t) / cols)
-    return fail(error, SPO_E_SHAPE, "tensor '%s': %zu x %zu elements are too many", name, rows,
-                cols);
+    return spo_fail(error, SPO_E_SHAPE, "tensor '%s': %zu x %zu elements are too many", name, rows,
+                    cols);
   bool shared = p->kind == SPO_BLOCK || p->kind == SPO_NM;
   if (shared && (rows % p->rows != 0 || (p->kind == SPO_BLOCK && cols % p->cols != 0)))
-    return fail(error, SPO_E_SHAPE,
-                "tensor '%s': pattern %s does not divide its shape [%zu, %zu]; choose another "
-                "pattern or leave the tensor out",
-                name, spo_pattern_print(p, text), rows, cols);
+    return spo_fail(error, SPO_E_SHAPE,
+                    "tensor '%s': pattern %s does not divide its shape [%zu, %zu]; choose another "
+                    "pattern or leave the tensor out",
+                    name, spo_pattern_print(p, text), rows, cols);
   return SPO_OK;
 }
 
-static spo_status check_finite(const char *name, const float *score, size_t rows, size_t cols,
-                               spo_error *error) {
-  for (size_t i = 0; i < rows * cols; i++)
-    if (!isfinite(score[i]))
-      return fail(error, SPO_E_NONFINITE, "tensor '%s': element [%zu, %zu] is not finite", name,
-                  i / cols, i % cols);
-  return SPO_OK;
+spo_status spo_goal_check(const spo_goal *goal, const char *name, size_t rows, size_t cols,
+                          spo_error *error) {
+  if (!pattern_ok(&goal->pattern))
+    return spo_fail(error, SPO_E_PATTERN, "tensor '%s': the pattern's numbers are out of range",
+                    name);
+  spo_status status = check_sparsity(goal, name, error);
+  return status == SPO_OK ? check_shape(&goal->pattern, name, rows, cols, error) : status;
+}
+
+/* A projection in work: bands of rows are its tasks. */
+typedef struct projection {
+  const spo_pattern *pattern;
+  const float *score;
+  size_t rows, cols;
+  unsigned char *mask;
+  size_t band;         /* rows of a task, a multiple of the pattern's */
+  uint64_t *key;       /* of blocks */
+  unsigned char *keep; /* of blocks */
+  bool *bad;           /* by band: a score is not finite */
+} projection;
+
+static size_t band_end(const projection *p, size_t index) {
+  size_t end = (index + 1) * p->band;
+  return end < p->rows ? end : p->rows;
+}
+
+static void check_band(void *arg, size_t index) {
+  const projection *p = arg;
+  const float *s = p->score + index * p->band * p->cols;
+  size_t count = (band_end(p, index) - index * p->band) * p->cols;
+  int bad = 0;
+  for (size_t i = 0; i < count; i++) {
+    uint32_t bits;
+    memcpy(&bits, &s[i], sizeof bits);
+    bad |= (bits & 0x7f800000u) == 0x7f800000u;
+  }
+  p->bad[index] = bad;
+}
+
+static spo_status name_nonfinite(const projection *p, const char *name, spo_error *error) {
+  size_t i = 0;
+  while (isfinite(p->score[i]))
+    i++;
+  return spo_fail(error, SPO_E_NONFINITE, "tensor '%s': element [%zu, %zu] is not finite", name,
+                  i / p->cols, i % p->cols);
 }
 
 /* The squared L2 norm of a unit of rows x cols, as a key. Squares of f32 are exact in f64, so
@@ -95,32 +119,48 @@ static void mark(unsigned char *mask, size_t stride, size_t rows, size_t cols, u
     memset(mask + r * stride, keep, cols);
 }
 
-/* Blocks of block_rows x block_cols compete over the whole tensor. */
-static spo_status project_blocks(const spo_goal *goal, const char *name, const float *score,
-                                 size_t rows, size_t cols, unsigned char *mask, spo_error *error) {
-  bool single = goal->pattern.kind == SPO_UNSTRUCTURED;
-  size_t block_rows = single ? 1 : goal->pattern.rows, block_cols = single ? 1 : goal->pattern.cols;
-  size_t across = cols / block_cols, units = rows / block_rows * across;
-  uint64_t *key = malloc(units * sizeof *key);
-  unsigned char *keep = malloc(units);
-  if (!key || !keep) {
-    free(key);
-    free(keep);
-    return fail(error, SPO_E_MEMORY, "tensor '%s': no memory for %zu scores", name, units);
-  }
-  for (size_t u = 0; u < units; u++) {
-    size_t at = u / across * block_rows * cols + u % across * block_cols;
-    key[u] = unit_key(score + at, cols, block_rows, block_cols);
-  }
-  spo_select(key, units, (size_t)spo_keep_count(units, goal->sparsity), keep);
-  for (size_t u = 0; u < units; u++) {
-    size_t at = u / across * block_rows * cols + u % across * block_cols;
-    mark(mask + at, cols, block_rows, block_cols, keep[u]);
-  }
-  free(key);
-  free(keep);
-  return SPO_OK;
+/* ---- blocks, which compete over the whole tensor ---- */
+
+static void rank_band(void *arg, size_t index) {
+  const projection *p = arg;
+  const spo_pattern *b = p->pattern;
+  size_t across = p->cols / b->cols;
+  for (size_t r = index * p->band; r < band_end(p, index); r += b->rows)
+    for (size_t c = 0; c < across; c++)
+      p->key[r / b->rows * across + c] =
+          unit_key(p->score + r * p->cols + c * b->cols, p->cols, b->rows, b->cols);
 }
+
+static void mark_band(void *arg, size_t index) {
+  const projection *p = arg;
+  const spo_pattern *b = p->pattern;
+  size_t across = p->cols / b->cols;
+  for (size_t r = index * p->band; r < band_end(p, index); r += b->rows)
+    for (size_t c = 0; c < across; c++)
+      mark(p->mask + r * p->cols + c * b->cols, p->cols, b->rows, b->cols,
+           p->keep[r / b->rows * across + c]);
+}
+
+static spo_status project_blocks(projection *p, double sparsity, const char *name,
+                                 const spo_pool *pool, spo_error *error) {
+  size_t units = p->rows / p->pattern->rows * (p->cols / p->pattern->cols);
+  size_t bands = spo_blocks(p->rows, p->band);
+  p->key = malloc(units * sizeof *p->key);
+  p->keep = malloc(units);
+  spo_status status = SPO_OK;
+  if (p->key && p->keep) {
+    spo_run(pool, rank_band, p, bands);
+    spo_select(p->key, units, (size_t)spo_keep_count(units, sparsity), p->keep);
+    spo_run(pool, mark_band, p, bands);
+  } else {
+    status = spo_fail(error, SPO_E_MEMORY, "tensor '%s': no memory for %zu scores", name, units);
+  }
+  free(p->key);
+  free(p->keep);
+  return status;
+}
+
+/* ---- N:M ---- */
 
 /* One group of up to m columns, shared by `rows` rows: keeps the n of highest rank. */
 static void project_group(const float *score, size_t stride, size_t rows, size_t group, uint32_t n,
@@ -136,34 +176,95 @@ static void project_group(const float *score, size_t stride, size_t rows, size_t
   }
 }
 
-static void project_nm(const spo_pattern *p, const float *score, size_t rows, size_t cols,
-                       unsigned char *mask) {
-  for (size_t r = 0; r < rows; r += p->rows)
-    for (size_t c = 0; c < cols; c += p->m) {
-      size_t group = cols - c < p->m ? cols - c : p->m, at = r * cols + c;
-      project_group(score + at, cols, p->rows, group, p->n, mask + at);
+static uint32_t magnitude_key(const float *x) {
+  uint32_t bits;
+  memcpy(&bits, x, sizeof bits);
+  return bits & 0x7fffffffu;
+}
+
+/* Groups of four in one row: a rank is a sum of comparisons, which compilers make vectors of. */
+static void project_fours(const float *score, size_t groups, uint32_t n, unsigned char *mask) {
+  for (size_t g = 0; g < groups; g++) {
+    const float *s = score + 4 * g;
+    uint32_t a = magnitude_key(s), b = magnitude_key(s + 1), c = magnitude_key(s + 2),
+             d = magnitude_key(s + 3);
+    uint32_t ba = b > a, ca = c > a, da = d > a, cb = c > b, db = d > b, dc = d > c;
+    mask[4 * g] = ba + ca + da < n;
+    mask[4 * g + 1] = 1 - ba + cb + db < n;
+    mask[4 * g + 2] = 2 - ca - cb + dc < n;
+    mask[4 * g + 3] = 3 - da - db - dc < n;
+  }
+}
+
+/* Checks its scores too, while they are in the cache. */
+static void project_nm_band(void *arg, size_t index) {
+  const projection *p = arg;
+  const spo_pattern *nm = p->pattern;
+  check_band(arg, index);
+  bool fours = nm->m == 4 && nm->rows == 1;
+  for (size_t r = index * p->band; r < band_end(p, index); r += nm->rows) {
+    size_t c = 0, at = r * p->cols;
+    if (fours) {
+      c = p->cols / 4 * 4;
+      project_fours(p->score + at, p->cols / 4, nm->n, p->mask + at);
     }
+    for (; c < p->cols; c += nm->m) {
+      size_t group = p->cols - c < nm->m ? p->cols - c : nm->m;
+      project_group(p->score + at + c, p->cols, nm->rows, group, nm->n, p->mask + at + c);
+    }
+  }
+}
+
+/* ---- all patterns ---- */
+
+static spo_status project_single(const projection *p, double sparsity, const char *name,
+                                 const spo_pool *pool, spo_error *error) {
+  size_t count = p->rows * p->cols;
+  const spo_span span = {.name = name, .score = p->score, .count = count, .keep = p->mask};
+  spo_status status = spo_select_scores(&span, 1, spo_keep_count(count, sparsity), pool, error);
+  return status == SPO_E_NONFINITE ? name_nonfinite(p, name, error) : status;
+}
+
+static size_t rows_of_band(const spo_pattern *p, size_t cols) {
+  size_t rows = p->kind == SPO_BLOCK || p->kind == SPO_NM ? p->rows : 1;
+  return cols * rows >= SPO_GRAIN ? rows : SPO_GRAIN / (cols * rows) * rows;
+}
+
+/* Runs a task that marks the bands that are not finite. */
+static spo_status run_bands(projection *p, spo_task *task, const char *name, const spo_pool *pool,
+                            spo_error *error) {
+  size_t bands = spo_blocks(p->rows, p->band);
+  p->bad = calloc(bands, sizeof *p->bad);
+  if (!p->bad) return spo_fail(error, SPO_E_MEMORY, "tensor '%s': no memory for its check", name);
+  spo_run(pool, task, p, bands);
+  bool bad = false;
+  for (size_t i = 0; i < bands; i++)
+    bad |= p->bad[i];
+  free(p->bad);
+  return bad ? name_nonfinite(p, name, error) : SPO_OK;
 }
 
 spo_status spo_project(const spo_goal *goal, const char *name, const float *score, size_t rows,
-                       size_t cols, unsigned char *mask, spo_error *error) {
-  const spo_pattern *p = &goal->pattern;
-  if (!pattern_ok(p))
-    return fail(error, SPO_E_PATTERN, "tensor '%s': the pattern's numbers are out of range", name);
-  spo_status status = check_sparsity(goal, name, error);
-  if (status == SPO_OK) status = check_shape(p, name, rows, cols, error);
-  if (status == SPO_OK) status = check_finite(name, score, rows, cols, error);
+                       size_t cols, unsigned char *mask, const spo_pool *pool, spo_error *error) {
+  spo_status status = spo_goal_check(goal, name, rows, cols, error);
   if (status != SPO_OK || rows * cols == 0) return status;
-  switch (p->kind) {
-  case SPO_DENSE:
-    memset(mask, 1, rows * cols);
-    return SPO_OK;
-  case SPO_NM:
-    project_nm(p, score, rows, cols, mask);
-    return SPO_OK;
+  projection p = {.pattern = &goal->pattern,
+                  .score = score,
+                  .rows = rows,
+                  .cols = cols,
+                  .mask = mask,
+                  .band = rows_of_band(&goal->pattern, cols)};
+  switch (goal->pattern.kind) {
   case SPO_UNSTRUCTURED:
+    return project_single(&p, goal->sparsity, name, pool, error);
+  case SPO_NM:
+    return run_bands(&p, project_nm_band, name, pool, error);
   case SPO_BLOCK:
+    status = run_bands(&p, check_band, name, pool, error);
+    return status == SPO_OK ? project_blocks(&p, goal->sparsity, name, pool, error) : status;
+  case SPO_DENSE:
     break;
   }
-  return project_blocks(goal, name, score, rows, cols, mask, error);
+  memset(mask, 1, rows * cols);
+  return run_bands(&p, check_band, name, pool, error);
 }

@@ -1,15 +1,19 @@
-/* Exact selection: radix search for the k-th largest key, then one pass in index order. */
+/* Exact selection of the k largest: a radix search for the k-th key, then one pass in index order.
+ * Among equals the lower index is kept. Counts are integers, so threads change nothing. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "optimizer/spo.h"
-
-enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, KEY_BITS = 64 };
+#include "optimizer/internal.h"
 
 uint64_t spo_keep_count(uint64_t units, double sparsity) {
   double drop = floor(sparsity * (double)units + 1e-6);
   return drop >= (double)units ? 0 : units - (uint64_t)drop;
 }
+
+/* ---- 64-bit keys ---- */
+
+enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS, KEY_BITS = 64 };
 
 /* The key of rank k (1 is the largest), and in *ties how many keys equal to it are among the k
  * largest. Finds one digit of the key at a time, from the top. */
@@ -42,4 +46,154 @@ void spo_select(const uint64_t *key, size_t count, size_t k, unsigned char *keep
     keep[i] = key[i] > threshold || (key[i] == threshold && ties > 0);
     if (key[i] == threshold && ties > 0) ties--;
   }
+}
+
+/* ---- magnitudes of f32, over several arrays ---- */
+
+/* The bits of |x| are the key: 31 bits, found in three digits from the top. */
+enum { GRAIN = 1 << 18, LEVELS = 3, BINS = 1 << 11, INFINITE_BIN = 255 << 3 };
+static const unsigned shift_of[LEVELS] = {20, 9, 0};
+static const uint32_t bins_of[LEVELS] = {1 << 11, 1 << 11, 1 << 9};
+
+typedef struct block {
+  const float *score;
+  unsigned char *keep;
+  size_t count;
+  uint64_t ties; /* how many keys equal to the threshold are kept */
+  uint32_t bin[BINS];
+} block;
+
+typedef struct search {
+  block *blocks;
+  size_t count;
+  unsigned level;
+  uint32_t prefix; /* the digits found, and at the end the key of rank k */
+} search;
+
+static uint32_t magnitude_key(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits & 0x7fffffffu;
+}
+
+static void count_first(block *b) {
+  memset(b->bin, 0, sizeof b->bin);
+  for (size_t i = 0; i < b->count; i++)
+    b->bin[magnitude_key(b->score[i]) >> 20]++;
+}
+
+/* Those whose digits above are the ones found. */
+static void count_digit(void *arg, size_t index) {
+  const search *s = arg;
+  block *b = &s->blocks[index];
+  if (s->level == 0) {
+    count_first(b);
+    return;
+  }
+  unsigned above = shift_of[s->level - 1], shift = shift_of[s->level];
+  uint32_t found = s->prefix >> above, digit = bins_of[s->level] - 1;
+  memset(b->bin, 0, sizeof b->bin);
+  for (size_t i = 0; i < b->count; i++) {
+    uint32_t key = magnitude_key(b->score[i]);
+    if (key >> above == found) b->bin[(key >> shift) & digit]++;
+  }
+}
+
+static uint64_t in_bin(const search *s, uint32_t bin) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < s->count; i++)
+    sum += s->blocks[i].bin[bin];
+  return sum;
+}
+
+static bool has_nonfinite(const search *s) {
+  for (uint32_t bin = INFINITE_BIN; bin < BINS; bin++)
+    if (in_bin(s, bin) != 0) return true;
+  return false;
+}
+
+/* Finds the level's digit; *k becomes the rank among the keys that have it. */
+static void find_digit(search *s, uint64_t *k) {
+  uint32_t bin = bins_of[s->level] - 1;
+  for (uint64_t here; (here = in_bin(s, bin)) < *k; bin--)
+    *k -= here;
+  s->prefix |= bin << shift_of[s->level];
+}
+
+/* The first `ties` keys that equal the threshold are kept. */
+static void share_ties(search *s, uint64_t ties) {
+  uint32_t bin = s->prefix & (bins_of[LEVELS - 1] - 1);
+  for (size_t i = 0; i < s->count; i++) {
+    block *b = &s->blocks[i];
+    b->ties = b->bin[bin] < ties ? b->bin[bin] : ties;
+    ties -= b->ties;
+  }
+}
+
+static void mark_block(void *arg, size_t index) {
+  const search *s = arg;
+  const block *b = &s->blocks[index];
+  uint32_t threshold = s->prefix, equal = b->bin[threshold & (bins_of[LEVELS - 1] - 1)];
+  uint64_t ties = b->ties;
+  if (ties == 0 || ties == equal) { /* no key needs to be counted */
+    uint32_t least = threshold + (ties == 0 && equal != 0);
+    for (size_t i = 0; i < b->count; i++)
+      b->keep[i] = magnitude_key(b->score[i]) >= least;
+    return;
+  }
+  for (size_t i = 0; i < b->count; i++) {
+    uint32_t key = magnitude_key(b->score[i]);
+    b->keep[i] = key > threshold || (key == threshold && ties > 0);
+    if (key == threshold && ties > 0) ties--;
+  }
+}
+
+static spo_status find_nonfinite(const spo_span *spans, size_t count, spo_error *error) {
+  for (size_t s = 0; s < count; s++)
+    for (size_t i = 0; i < spans[s].count; i++)
+      if (!isfinite(spans[s].score[i]))
+        return spo_fail(error, SPO_E_NONFINITE,
+                        "tensor '%s': element %zu is not finite; mend the weights or what they "
+                        "are ranked by",
+                        spans[s].name, i);
+  return SPO_OK;
+}
+
+static size_t cut_blocks(const spo_span *spans, size_t count, block *out) {
+  size_t n = 0;
+  for (size_t s = 0; s < count; s++)
+    for (size_t at = 0; at < spans[s].count; at += GRAIN, n++) {
+      size_t left = spans[s].count - at;
+      if (out)
+        out[n] = (block){.score = spans[s].score + at,
+                         .keep = spans[s].keep + at,
+                         .count = left < GRAIN ? left : GRAIN};
+    }
+  return n;
+}
+
+static spo_status search_and_mark(search *s, const spo_span *spans, size_t count, uint64_t k,
+                                  const spo_pool *pool, spo_error *error) {
+  uint64_t rank = k;
+  for (s->level = 0; s->level < LEVELS; s->level++) {
+    spo_run(pool, count_digit, s, s->count);
+    if (s->level == 0 && has_nonfinite(s)) return find_nonfinite(spans, count, error);
+    if (k > 0) find_digit(s, &rank);
+  }
+  if (k == 0) s->prefix = UINT32_MAX >> 1; /* above every finite key */
+  share_ties(s, rank);
+  spo_run(pool, mark_block, s, s->count);
+  return SPO_OK;
+}
+
+spo_status spo_select_scores(const spo_span *spans, size_t count, uint64_t k, const spo_pool *pool,
+                             spo_error *error) {
+  search s = {.count = cut_blocks(spans, count, NULL)};
+  if (s.count == 0) return SPO_OK;
+  s.blocks = malloc(s.count * sizeof *s.blocks);
+  if (!s.blocks) return spo_fail(error, SPO_E_MEMORY, "no memory to select among %zu spans", count);
+  cut_blocks(spans, count, s.blocks);
+  spo_status status = search_and_mark(&s, spans, count, k, pool, error);
+  free(s.blocks);
+  return status;
 }

@@ -160,7 +160,7 @@ static void one_case(void) {
   spo_layer layer = {.name = "t", .w = w, .mask = mask, .rows = rows, .cols = cols};
   spo_report report;
   spo_error error = {.text = ""};
-  ck_assert_msg(spo_magnitude(&goal, &layer, &report, &error) == SPO_OK, "%s", error.text);
+  ck_assert_msg(spo_magnitude(&goal, &layer, &report, NULL, &error) == SPO_OK, "%s", error.text);
   naive(&goal, before, rows, cols, expected);
   ck_assert_mem_eq(mask, expected, count);
   for (size_t i = 0; i < count; i++) {
@@ -169,7 +169,7 @@ static void one_case(void) {
   }
   check_report(&report, w, mask, count);
   memcpy(before, w, sizeof before);
-  ck_assert(spo_magnitude(&goal, &layer, &report, &error) == SPO_OK);
+  ck_assert(spo_magnitude(&goal, &layer, &report, NULL, &error) == SPO_OK);
   ck_assert_mem_eq(before, w, count * sizeof *w);
 }
 
@@ -189,7 +189,7 @@ START_TEST(unstructured_is_optimal_over_all_supports) {
       w[i] = (float)random_below(7) - 3.0f;
     spo_goal goal = {.pattern = {.kind = SPO_UNSTRUCTURED},
                      .sparsity = (double)(n - k) / (double)n};
-    ck_assert(spo_project(&goal, "t", w, 1, n, mask, NULL) == SPO_OK);
+    ck_assert(spo_project(&goal, "t", w, 1, n, mask, NULL, NULL) == SPO_OK);
     double kept = 0, best = 0;
     size_t size = 0;
     for (size_t i = 0; i < n; i++) {
@@ -224,10 +224,10 @@ START_TEST(ties_keep_the_lower_index) {
   float w[] = {1, -1, 1, -1, 2, 0, -0.0f, 0};
   unsigned char mask[8];
   spo_goal goal = {.pattern = {.kind = SPO_UNSTRUCTURED}, .sparsity = 0.625};
-  ck_assert(spo_project(&goal, "t", w, 2, 4, mask, NULL) == SPO_OK);
+  ck_assert(spo_project(&goal, "t", w, 2, 4, mask, NULL, NULL) == SPO_OK);
   ck_assert_mem_eq(mask, ((unsigned char[]){1, 1, 0, 0, 1, 0, 0, 0}), 8);
   goal.sparsity = 0.25; /* both zeros count alike: index 5 is kept, 6 and 7 go */
-  ck_assert(spo_project(&goal, "t", w, 2, 4, mask, NULL) == SPO_OK);
+  ck_assert(spo_project(&goal, "t", w, 2, 4, mask, NULL, NULL) == SPO_OK);
   ck_assert_mem_eq(mask, ((unsigned char[]){1, 1, 1, 1, 1, 1, 0, 0}), 8);
 }
 END_TEST
@@ -238,7 +238,7 @@ START_TEST(groups_keep_exactly_n) {
   for (uint32_t n = 1; n <= 4; n++) {
     spo_goal goal = {.pattern = {.kind = SPO_NM, .rows = 1, .n = n, .m = 4},
                      .sparsity = SPO_IMPLIED};
-    ck_assert(spo_project(&goal, "t", equal, 1, 12, mask, NULL) == SPO_OK);
+    ck_assert(spo_project(&goal, "t", equal, 1, 12, mask, NULL, NULL) == SPO_OK);
     for (uint32_t i = 0; i < 12; i++)
       ck_assert_uint_eq(mask[i], i % 4 < n);
   }
@@ -249,7 +249,7 @@ START_TEST(ragged_groups_keep_at_most_their_width) {
   float w[6] = {1, 2, 3, 4, 5, 6};
   unsigned char mask[6];
   spo_goal goal = {.pattern = {.kind = SPO_NM, .rows = 1, .n = 2, .m = 5}, .sparsity = 0.6};
-  ck_assert(spo_project(&goal, "t", w, 1, 6, mask, NULL) == SPO_OK);
+  ck_assert(spo_project(&goal, "t", w, 1, 6, mask, NULL, NULL) == SPO_OK);
   ck_assert_mem_eq(mask, ((unsigned char[]){0, 0, 0, 1, 1, 1}), 6);
 }
 END_TEST
@@ -258,7 +258,7 @@ START_TEST(empty_tensors_are_fine) {
   spo_goal goal = {.pattern = {.kind = SPO_UNSTRUCTURED}, .sparsity = 0.5};
   spo_layer layer = {.name = "t", .rows = 0, .cols = 7};
   spo_report report;
-  ck_assert(spo_magnitude(&goal, &layer, &report, NULL) == SPO_OK);
+  ck_assert(spo_magnitude(&goal, &layer, &report, NULL, NULL) == SPO_OK);
   ck_assert_uint_eq(report.total, 0);
 }
 END_TEST
@@ -273,9 +273,9 @@ static void refuse(const spo_goal *goal, float *w, size_t rows, size_t cols, spo
   spo_layer layer = {.name = "a.weight", .w = w, .mask = mask, .rows = rows, .cols = cols};
   spo_report report;
   spo_error error;
-  ck_assert_int_eq(spo_magnitude(goal, &layer, &report, &error), status);
+  ck_assert_int_eq(spo_magnitude(goal, &layer, &report, NULL, &error), status);
   ck_assert_str_eq(error.text, text);
-  ck_assert_int_eq(spo_magnitude(goal, &layer, &report, NULL), status);
+  ck_assert_int_eq(spo_magnitude(goal, &layer, &report, NULL, NULL), status);
   ck_assert_mem_eq(w, before, sizeof before);
   for (size_t i = 0; i < sizeof mask; i++)
     ck_assert_uint_eq(mask[i], 7);
