@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-libraries='check|jansson|llvm-c|sha2|utf8proc|yaml'
+libraries='cblas|check|jansson|lapacke|llvm-c|sha2|utf8proc|yaml'
 table='support    support                                   sha2
 ir         support|ir                                -
 frontend   support|ir|frontend                       yaml|jansson
@@ -13,7 +13,7 @@ passes     support|ir|passes                         -
 codegen    support|ir|passes|codegen|runtime/spcc_rt llvm-c
 runtime    runtime                                   -
 text       text                                      utf8proc
-optimizer  optimizer                                 -
+optimizer  optimizer|spo[a-z_]*                      cblas|lapacke
 driver     [a-z]+                                    jansson'
 
 failed=0

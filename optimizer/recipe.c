@@ -1,0 +1,143 @@
+/* Recipes: the tables of methods and options, defaults and limits. */
+#include <stdio.h>
+#include <string.h>
+
+#include "optimizer/internal.h"
+#include "optimizer/spo_recipe.h"
+
+#define M(id) (1u << SPO_##id)
+
+/* Families as sets of methods, for the table of options. */
+#define FAMILY_ONE_SHOT(id) 0
+#define FAMILY_TRAINING(id) M(id)
+#define FAMILY_LOW_RANK(id) 0
+enum {
+  TRAINING_METHODS = 0
+#define METHOD(id, name, family, doc) | FAMILY_##family(id)
+#include "optimizer/spo_methods.def"
+#undef METHOD
+  ,
+  RISING_METHODS = M(GRADUAL) | M(PST) | M(MOVEMENT) | M(SPARSE_OPTIMIZER) /* sparsity grows */
+};
+
+typedef struct method_row {
+  const char *name, *doc;
+  spo_family family;
+} method_row;
+
+static const method_row methods[SPO_METHODS] = {
+#define METHOD(id, name, family, doc) {name, doc, SPO_##family},
+#include "optimizer/spo_methods.def"
+#undef METHOD
+};
+
+const spo_option spo_options[] = {
+#define AT(field) offsetof(spo_recipe, field)
+#define NUMBER(methods, field, initial, least, most, doc)                                          \
+  {#field, SPO_OPT_NUMBER, methods, AT(field), least, most, NULL, doc},
+#define COUNT(methods, field, initial, least, most, doc)                                           \
+  {#field, SPO_OPT_COUNT, methods, AT(field), (double)(least), (double)(most), NULL, doc},
+#define SWITCH(methods, field, initial, doc)                                                       \
+  {#field, SPO_OPT_SWITCH, methods, AT(field), 0, 1, NULL, doc},
+#define CHOICE(methods, field, initial, words, doc)                                                \
+  {#field, SPO_OPT_CHOICE, methods, AT(field), 0, 0, words, doc},
+#include "optimizer/spo_options.def"
+#undef NUMBER
+#undef COUNT
+#undef SWITCH
+#undef CHOICE
+    {.key = NULL}};
+
+bool spo_method_named(const char *name, spo_method_id *out) {
+  for (int i = 0; i < SPO_METHODS; i++)
+    if (strcmp(methods[i].name, name) == 0) {
+      *out = (spo_method_id)i;
+      return true;
+    }
+  return false;
+}
+
+const char *spo_method_name(spo_method_id method) {
+  return methods[method].name;
+}
+
+spo_family spo_method_family(spo_method_id method) {
+  return methods[method].family;
+}
+
+const char *spo_method_doc(spo_method_id method) {
+  return methods[method].doc;
+}
+
+void spo_recipe_init(spo_recipe *recipe, spo_method_id method) {
+  *recipe = (spo_recipe){.method = method, .goal = {.pattern = {.kind = SPO_UNSTRUCTURED}}};
+#define NUMBER(methods, field, initial, least, most, doc) recipe->field = initial;
+#define COUNT(methods, field, initial, least, most, doc) recipe->field = initial;
+#define SWITCH(methods, field, initial, doc) recipe->field = initial;
+#define CHOICE(methods, field, initial, words, doc) recipe->field = initial;
+#include "optimizer/spo_options.def"
+#undef NUMBER
+#undef COUNT
+#undef SWITCH
+#undef CHOICE
+}
+
+/* ---- limits ---- */
+
+static int word_count(const char *words) {
+  int count = 0;
+  for (; *words; words += strlen(words) + 1)
+    count++;
+  return count;
+}
+
+static double value_of(const spo_recipe *recipe, const spo_option *o) {
+  const char *at = (const char *)recipe + o->offset;
+  switch (o->kind) {
+  case SPO_OPT_NUMBER:
+    return *(const double *)(const void *)at;
+  case SPO_OPT_COUNT:
+    return (double)*(const uint64_t *)(const void *)at;
+  case SPO_OPT_SWITCH:
+    return *(const bool *)(const void *)at;
+  case SPO_OPT_CHOICE:
+    break;
+  }
+  return *(const int *)(const void *)at;
+}
+
+static spo_status check_option(const spo_recipe *recipe, const spo_option *o, spo_error *error) {
+  double value = value_of(recipe, o);
+  double most = o->kind == SPO_OPT_CHOICE ? word_count(o->words) - 1 : o->most;
+  if (value >= o->least && value <= most) return SPO_OK; /* false for NaN */
+  return spo_fail(error, SPO_E_VALUE, "%s: '%s' has to be %g to %g, got %g",
+                  methods[recipe->method].name, o->key, o->least, most, value);
+}
+
+/* Which patterns a method can make. */
+static spo_status check_pattern(const spo_recipe *r, spo_error *error) {
+  bool nm = r->goal.pattern.kind == SPO_NM;
+  if ((r->method == SPO_NXM || r->method == SPO_SRSTE) && !nm)
+    return spo_fail(error, SPO_E_PATTERN, "%s makes N:M patterns, such as 2:4",
+                    methods[r->method].name);
+  if ((r->method == SPO_DYNAMIC || r->method == SPO_RIGL) && nm)
+    return spo_fail(error, SPO_E_PATTERN,
+                    "%s moves weights over the whole tensor; use unstructured or blocks such as "
+                    "4x1",
+                    methods[r->method].name);
+  return SPO_OK;
+}
+
+spo_status spo_recipe_check(const spo_recipe *recipe, spo_error *error) {
+  if ((unsigned)recipe->method >= SPO_METHODS)
+    return spo_fail(error, SPO_E_VALUE, "there is no method %d", (int)recipe->method);
+  for (const spo_option *o = spo_options; o->key; o++) {
+    if (!(o->methods >> recipe->method & 1)) continue;
+    spo_status status = check_option(recipe, o, error);
+    if (status != SPO_OK) return status;
+  }
+  if ((RISING_METHODS >> recipe->method & 1) && recipe->end < recipe->begin)
+    return spo_fail(error, SPO_E_VALUE, "%s: 'end' is before 'begin'",
+                    methods[recipe->method].name);
+  return check_pattern(recipe, error);
+}
