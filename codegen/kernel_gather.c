@@ -51,9 +51,12 @@ static V load_word(const gather *k, V row, uint32_t unit) {
   return k->group < 8 ? b_zext(b, word) : word;
 }
 
+/* Fewer tokens read the stream faster. */
 static void fetch(const gather *k, V at, uint64_t size) {
+  uint32_t tokens = k->vecs * k->c->b.isa->lanes;
+  uint64_t ahead = tokens < TILE ? (uint64_t)STREAM_AHEAD * TILE / tokens : STREAM_AHEAD;
   for (uint64_t done = 0; done < size; done += CACHE_LINE)
-    b_prefetch(&k->c->b, at, STREAM_AHEAD + done);
+    b_prefetch(&k->c->b, at, ahead + done);
 }
 
 /* ---- accumulators ---- */
@@ -83,6 +86,15 @@ static void join(const gather *k, const V *yes, LLVMBasicBlockRef yes_end, const
     LLVMAddIncoming(phi, (V[]){yes[j], no[j]}, (LLVMBasicBlockRef[]){yes_end, no_end}, 2);
     out[j] = phi;
   }
+}
+
+/* Row `id` of y comes next: rows of a bucket lie anywhere in the chunk, which L1 does not hold. */
+static void fetch_row(const gather *k, V id) {
+  bld *b = &k->c->b;
+  V y = b_at(b, k->y, b_muli(b, id, TILE_BYTES));
+  uint32_t vecs_a_line = CACHE_LINE / (4 * b->isa->lanes);
+  for (uint32_t j = 0; j < k->vecs; j += vecs_a_line)
+    b_prefetch(b, cg_vector_at(k->c, y, k->a->y_step, 0, j), 0);
 }
 
 /* The bias in the first slab, else what is in y. */
@@ -152,6 +164,7 @@ static V short_rows(const gather *k, V rows, uint32_t n, V cursor) {
   V next = b_ati(b, carry[0], ahead * size), acc[16];
   fetch(k, carry[0], size);
   V row = rotate(id, ahead, load_id(k, next));
+  fetch_row(k, id[0]);
   load_row(k, row, acc);
   for (uint32_t i = 0; i < words; i++) {
     V indices = rotate(word + i * ahead, ahead, load_word(k, next, i * k->group));
@@ -219,6 +232,7 @@ static V long_rows(const gather *k, V rows, V count, uint32_t rest, V cursor) {
   *g.values = b_at(b, carry[0], values_at);
   carry[0] = b_at(b, carry[0], size);
   carry[1] = load_id(k, carry[0]);
+  fetch_row(k, carry[1]);
   whole_groups(k, whole, &g);
   for (uint32_t i = 0; i < AHEAD; i++)
     carry[2 + i] = load_word(k, carry[0], i * k->group);

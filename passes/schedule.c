@@ -4,12 +4,13 @@
 #include "passes/passes.h"
 
 enum {
-  TILE_GROUP = 2,    /* token tiles in one item */
-  L2_SLAB = 768,     /* inputs of a dense or block slab: 192 KiB a tile, two tiles in L2 */
-  DENSE_GROUP = 6,   /* outputs of a dense register tile */
-  CHUNKS = 16,       /* chunks of a large linear */
-  CHUNKS_GATHER = 8, /* fewer: a gather's buckets of equal rows should stay long, */
-  CHUNKS_PAIRS = 4,  /* and among many rows each finds a good partner */
+  TILE_GROUP = 2,     /* token tiles in one item */
+  L2_SLAB = 768,      /* inputs of a dense or block slab: 192 KiB a tile, two tiles in L2 */
+  DENSE_GROUP = 6,    /* outputs of a dense register tile */
+  CHUNKS = 16,        /* chunks of a large linear */
+  CHUNKS_GATHER = 8,  /* fewer: buckets of rows with as many units should stay long, */
+  GATHER_ROWS = 1536, /* and a linear of fewer outputs has CHUNKS_FEW. So has a gather in pairs, */
+  CHUNKS_FEW = 4,     /* whose rows find better partners among many */
   MIN_CHUNK_ROWS = 48,
   MAX_GATHER_ROWS = 65535 /* that a record can number */
 };
@@ -39,11 +40,12 @@ static uint64_t row_alignment(const ir_value *v) {
 static int64_t chunk_rows(const ir_value *v, uint32_t m) {
   uint64_t chunks = CHUNKS, align = row_alignment(v);
   for (uint32_t i = 0; i < v->part_count; i++)
-    if (v->parts[i].kernel == K_gather) chunks = v->parts[i].r == 2 ? CHUNKS_PAIRS : CHUNKS_GATHER;
+    if (v->parts[i].kernel == K_gather)
+      chunks = v->parts[i].r == 2 || m < GATHER_ROWS ? CHUNKS_FEW : CHUNKS_GATHER;
   uint64_t rows = (m + chunks - 1) / chunks;
   if (rows < MIN_CHUNK_ROWS) rows = MIN_CHUNK_ROWS;
   rows = (rows + align - 1) / align * align;
-  if (chunks == CHUNKS_GATHER && rows > MAX_GATHER_ROWS && align <= MAX_GATHER_ROWS)
+  if (chunks != CHUNKS && rows > MAX_GATHER_ROWS && align <= MAX_GATHER_ROWS)
     rows = MAX_GATHER_ROWS / align * align;
   return rows <= IR_MAX_DIM ? (int64_t)rows : m;
 }
