@@ -33,6 +33,13 @@ typedef struct codegen_result {
 bool codegen(const ir_graph *g, const codegen_options *o, enum codegen_emit emit, arena *a, diag *d,
              codegen_result *out);
 
+/* The weights alone, for code that codegen made from a graph which differs in the values of
+ * constants and in nothing else, with the same options, external_weights among them; `digest` is
+ * that code's.
+ */
+bool codegen_weights(const ir_graph *g, const codegen_options *o, uint64_t digest, arena *a,
+                     diag *d, bytes *out);
+
 /* ---- in-process use ---- */
 typedef struct jit_model jit_model;
 typedef struct jit_entry {

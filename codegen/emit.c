@@ -171,16 +171,26 @@ static char *contract_text(cg *c) {
   return text;
 }
 
-static void finish_weights(cg *c, codegen_result *out) {
+/* The packed weights, of c->blob.size bytes; their head is for write_head. */
+static unsigned char *copy_weights(cg *c) {
   unsigned char *data = arena_alloc(c->a, c->blob.size, 64);
   blob_copy(&c->blob, data);
-  out->weights = (bytes){data, c->blob.size};
+  return data;
+}
+
+static void write_head(unsigned char *data, size_t size, uint64_t digest) {
+  uint64_t head[3] = {WEIGHTS_MAGIC, digest, size};
+  memcpy(data, head, sizeof head);
+}
+
+static void finish_weights(cg *c, codegen_result *out) {
+  unsigned char *data = copy_weights(c);
   char *text = contract_text(c);
   sha256 parts[2] = {sha256_of(data, c->blob.size), sha256_of(text, strlen(text))};
   sha256 all = sha256_of(parts, sizeof parts);
   memcpy(&c->digest, all.byte, 8);
-  uint64_t head[3] = {WEIGHTS_MAGIC, c->digest, c->blob.size};
-  memcpy(data, head, sizeof head);
+  write_head(data, c->blob.size, c->digest);
+  out->weights = (bytes){data, c->blob.size};
   out->digest = c->digest;
 }
 
@@ -225,17 +235,32 @@ static bool check_limits(const ir_graph *g, diag *d) {
   return true;
 }
 
+/* Makes the module, for end_module; false, and nothing is made, after an error. */
+static bool begin_module(cg *c, LLVMTargetMachineRef *machine) {
+  if (!check_limits(c->g, c->d)) return false;
+  *machine = make_machine(c->o);
+  if (!*machine)
+    return diag_error(c->d, loc_file("spcc"), E_TARGET, "LLVM lacks the target %s", triple);
+  init_module(c, *machine);
+  if (c->o->debug) b_debug_begin(&c->b);
+  begin_weights(c);
+  return true;
+}
+
+static void end_module(cg *c, LLVMTargetMachineRef machine) {
+  if (!machine) return;
+  LLVMDisposeBuilder(c->b.b);
+  LLVMDisposeModule(c->b.mod);
+  LLVMContextDispose(c->b.cx);
+  LLVMDisposeTargetMachine(machine);
+}
+
 bool codegen(const ir_graph *g, const codegen_options *o, enum codegen_emit emit, arena *a, diag *d,
              codegen_result *out) {
-  *out = (codegen_result){0};
-  if (!check_limits(g, d)) return false;
   cg c = {.a = a, .d = d, .g = g, .o = o};
-  LLVMTargetMachineRef machine = make_machine(o);
-  if (!machine)
-    return diag_error(d, loc_file("spcc"), E_TARGET, "LLVM lacks the target %s", triple);
-  init_module(&c, machine);
-  if (o->debug) b_debug_begin(&c.b);
-  begin_weights(&c);
+  LLVMTargetMachineRef machine = NULL;
+  *out = (codegen_result){0};
+  if (!begin_module(&c, &machine)) return false;
   bool ok = emit_ops(&c);
   if (ok) {
     finish_weights(&c, out);
@@ -245,9 +270,22 @@ bool codegen(const ir_graph *g, const codegen_options *o, enum codegen_emit emit
   b_debug_end(&c.b);
   ok = ok && optimize(&c, machine) && write_object(&c, machine, emit, out);
   if (ok) out->header = make_header(&c);
-  LLVMDisposeBuilder(c.b.b);
-  LLVMDisposeModule(c.b.mod);
-  LLVMContextDispose(c.b.cx);
-  LLVMDisposeTargetMachine(machine);
+  end_module(&c, machine);
+  return ok;
+}
+
+bool codegen_weights(const ir_graph *g, const codegen_options *o, uint64_t digest, arena *a,
+                     diag *d, bytes *out) {
+  cg c = {.a = a, .d = d, .g = g, .o = o};
+  LLVMTargetMachineRef machine = NULL;
+  if (!begin_module(&c, &machine)) return false;
+  bool ok = emit_ops(&c); /* what packs a weight also emits the code that reads it */
+  if (ok) {
+    unsigned char *data = copy_weights(&c);
+    write_head(data, c.blob.size, digest);
+    *out = (bytes){data, c.blob.size};
+  }
+  b_debug_end(&c.b);
+  end_module(&c, machine);
   return ok;
 }

@@ -78,6 +78,43 @@ const char *ir_fresh_name(ir_graph *g, const char *base, bool constant) {
   return name;
 }
 
+static ir_part *copy_parts(arena *a, const ir_part *parts, uint32_t count) {
+  ir_part *to = arena_array(a, ir_part, count + 1);
+  for (uint32_t i = 0; i < count; i++) {
+    to[i] = parts[i];
+    to[i].rows = arena_array(a, ir_range, parts[i].row_ranges + 1);
+    for (uint32_t r = 0; r < parts[i].row_ranges; r++)
+      to[i].rows[r] = parts[i].rows[r];
+  }
+  return to;
+}
+
+static void copy_value(arena *a, ir_value *v) {
+  v->parts = copy_parts(a, v->parts, v->part_count);
+  if (v->kind != IR_CONST) return;
+  ir_tensor *tensor = arena_new_one(a, ir_tensor);
+  *tensor = *v->tensor;
+  v->tensor = tensor;
+}
+
+ir_graph *ir_clone(const ir_graph *g, arena *a) {
+  ir_graph *to = arena_new_one(a, ir_graph);
+  uint32_t values = g->count, outputs = g->output_count, slots = g->slot_count;
+  *to = *g;
+  to->arena = a;
+  to->capacity = values + 1;
+  to->values =
+      arena_grow(a, g->values, values, to->capacity, sizeof *g->values, _Alignof(ir_value));
+  /* The room that array_room expects. */
+  to->outputs = arena_grow(a, g->outputs, outputs, 2 * (size_t)outputs + 1, sizeof *g->outputs,
+                           _Alignof(ir_output));
+  to->slots =
+      arena_grow(a, g->slots, slots, 2 * (size_t)slots + 1, sizeof *g->slots, _Alignof(ir_bytes));
+  for (uint32_t i = 0; i < values; i++)
+    copy_value(a, &to->values[i]);
+  return to;
+}
+
 void ir_replace_uses(ir_graph *g, ir_id from, ir_id to) {
   for (ir_id i = 0; i < g->count; i++)
     for (uint32_t k = 0; k < g->values[i].nin; k++)

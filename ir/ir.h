@@ -201,6 +201,9 @@ ir_id ir_add_input(ir_graph *g, const char *name, ir_type type);
 ir_id ir_add_const(ir_graph *g, const char *name, ir_type type, const float *data);
 ir_id ir_add_op(ir_graph *g, const char *name, enum ir_op op, const ir_id *in, uint32_t nin);
 void ir_add_output(ir_graph *g, const char *name, ir_id value);
+/* A copy in `a`, which passes may change; names and the elements of constants are those of `g`,
+ * which has to outlive it. */
+ir_graph *ir_clone(const ir_graph *g, arena *a);
 /* Infers the type of the op value `id` from its operands and attributes; false, with an error in
  * `d` (may be NULL) at the value's loc, when they do not fit. */
 bool ir_infer(ir_graph *g, ir_id id, diag *d);
