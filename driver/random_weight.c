@@ -15,6 +15,7 @@ enum err sparsify_error(spo_status status) {
     return E_MEMORY;
   case SPO_E_VALUE:
   case SPO_E_THREAD:
+  case SPO_E_STATE:
   case SPO_OK:
     break;
   }

@@ -125,6 +125,11 @@ static spo_status check_pattern(const spo_recipe *r, spo_error *error) {
                     "%s moves weights over the whole tensor; use unstructured or blocks such as "
                     "4x1",
                     methods[r->method].name);
+  if (r->method == SPO_SPARSE_OPTIMIZER && r->penalty == SPO_GROUP &&
+      r->goal.pattern.kind != SPO_BLOCK && !nm)
+    return spo_fail(error, SPO_E_PATTERN,
+                    "%s: the penalty group needs a pattern that has groups: blocks or N:M",
+                    methods[r->method].name);
   return SPO_OK;
 }
 
@@ -140,4 +145,32 @@ spo_status spo_recipe_check(const spo_recipe *recipe, spo_error *error) {
     return spo_fail(error, SPO_E_VALUE, "%s: 'end' is before 'begin'",
                     methods[recipe->method].name);
   return check_pattern(recipe, error);
+}
+
+/* ---- identity ---- */
+
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t count) {
+  const unsigned char *b = bytes;
+  for (size_t i = 0; i < count; i++)
+    hash = (hash ^ b[i]) * 1099511628211u;
+  return hash;
+}
+
+/* FNV-1a of the method's name, the pattern's spelling, the sparsity and the method's options. */
+uint64_t spo_recipe_hash(const spo_recipe *r) {
+  char text[SPO_PATTERN_TEXT];
+  double sparsity = r->goal.sparsity;
+  spo_pattern_implies(&r->goal.pattern, &sparsity);
+  spo_pattern_print(&r->goal.pattern, text);
+  uint64_t hash = 14695981039346656037u;
+  hash = hash_bytes(hash, methods[r->method].name, strlen(methods[r->method].name) + 1);
+  hash = hash_bytes(hash, text, strlen(text) + 1);
+  hash = hash_bytes(hash, &sparsity, sizeof sparsity);
+  for (const spo_option *o = spo_options; o->key; o++) {
+    if (!(o->methods >> r->method & 1)) continue;
+    double value = value_of(r, o); /* counts are at most 2^48: exact */
+    hash = hash_bytes(hash, o->key, strlen(o->key) + 1);
+    hash = hash_bytes(hash, &value, sizeof value);
+  }
+  return hash;
 }

@@ -20,7 +20,8 @@ typedef enum spo_status {
   SPO_E_SPARSITY = 4,  /* outside 0 … 1, or not the one that the pattern implies */
   SPO_E_MEMORY = 5,    /* no memory */
   SPO_E_VALUE = 6,     /* an option out of its limits */
-  SPO_E_THREAD = 7     /* the system starts no more threads */
+  SPO_E_THREAD = 7,    /* the system starts no more threads */
+  SPO_E_STATE = 9      /* a state of another recipe, tensor or version, or a damaged one */
 } spo_status;
 
 typedef struct spo_error {

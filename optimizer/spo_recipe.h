@@ -45,6 +45,9 @@ void spo_recipe_init(spo_recipe *recipe, spo_method_id method);
 /* SPO_E_VALUE names the option that is out of its limits, and what they are; `steps` has no
  * default. Fits of pattern and method too: N:M methods want N:M, for example. */
 spo_status spo_recipe_check(const spo_recipe *recipe, spo_error *error);
+/* Of a checked recipe: equal for those that ask for the same, whatever options of other methods
+ * hold. */
+uint64_t spo_recipe_hash(const spo_recipe *recipe);
 
 /* The options as a table, for readers of recipes. */
 typedef enum spo_option_kind {
