@@ -5,6 +5,7 @@
 
 #include "driver/output.h"
 #include "driver/tune.h"
+#include "frontend/sparsity.h"
 
 enum { IR_TEXT_MAX = 16 << 20 };
 /* Constants up to this size stand in the IR text itself. */
@@ -99,11 +100,12 @@ const char *const *source_files(driver *dr, const char *path, const model_source
                                 size_t *count) {
   arena *a = dr->arena;
   uint32_t shards = m->weights ? st_shard_count(m->weights) : 0;
-  const char **files = arena_array(a, const char *, shards + 3);
+  const char **files = arena_array(a, const char *, shards + 4);
   *count = 0;
   files[(*count)++] = path;
   if (m->folder) files[(*count)++] = path_join(a, m->folder, "config.json");
   if (m->folder) files[(*count)++] = path_join(a, m->folder, "model.safetensors.index.json");
+  if (m->folder) files[(*count)++] = path_join(a, m->folder, SPARSITY_FILE);
   for (uint32_t i = 0; i < shards; i++)
     files[(*count)++] = st_shard_name(m->weights, i);
   return files;

@@ -5,6 +5,7 @@
 
 #include "frontend/config.h"
 #include "frontend/import.h"
+#include "frontend/sparsity.h"
 #include "ir/names.h"
 
 enum bert_input { BERT_IDS, BERT_MASK, BERT_TYPES, BERT_INPUTS };
@@ -18,6 +19,7 @@ typedef struct bert {
   hf_config config;
   const char *folder;
   st_set *weights;
+  sparsity sparsity; /* what a sparsifier says of them */
   const char *prefix; /* of the tensors of the encoder: "" or "bert." */
   bool has_pooler, has_classifier;
   bool token_level;                      /* the classifier looks at every token */

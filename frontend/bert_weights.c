@@ -96,6 +96,11 @@ static bool check_shape(const bert *b, const st_tensor *t, const wanted *w) {
                     ir_type_print(b->im->arena, &expected) + 3);
 }
 
+static bool check_sparsity(const bert *b, const st_tensor *t, const wanted *w, const float *data) {
+  size_t count = (size_t)w->dim[0] * (size_t)(w->rank == 2 ? w->dim[1] : 1);
+  return sparsity_check(b->im->arena, b->im->diag, &b->sparsity, t->name, data, count);
+}
+
 static bool load(bert *b, const wanted *w) {
   st_tensor *t = bert_tensor(b, w->name);
   if (!t)
@@ -103,7 +108,7 @@ static bool load(bert *b, const wanted *w) {
                       "the checkpoint has no tensor '%s%s'", b->prefix, w->name);
   if (!check_shape(b, t, w)) return false;
   const float *data = st_read_f32(b->weights, b->im->diag, b->im->arena, t);
-  if (!data) return false;
+  if (!data || !check_sparsity(b, t, w, data)) return false;
   ir_id id = ir_add_const(b->graph, w->name, type_of(w->rank, w->dim), data);
   ir_at(b->graph, id)->loc = loc_file(st_shard_name(b->weights, t->shard));
   if (w->rank == 2 && strncmp(w->name, "encoder.", 8) == 0) b->linears[b->linear_count++] = t->name;

@@ -103,5 +103,6 @@ bool import_huggingface(const import *im, model_source *out) {
   if (!b.weights) return false;
   out->folder = b.folder;
   out->weights = b.weights;
+  if (!sparsity_read(im->arena, im->diag, b.folder, &b.sparsity)) return false;
   return import_bert(&b, out);
 }
