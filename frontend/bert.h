@@ -19,7 +19,7 @@ typedef struct bert {
   hf_config config;
   const char *folder;
   st_set *weights;
-  sparsity sparsity; /* what a sparsifier says of them */
+  sparsity sparsity;  /* what a sparsifier says of them */
   const char *prefix; /* of the tensors of the encoder: "" or "bert." */
   bool has_pooler, has_classifier;
   bool token_level;                      /* the classifier looks at every token */
