@@ -13,7 +13,7 @@ enum { HIDDEN = 768, LONG = 128 };
 static const struct length {
   int32_t tokens;
   double weight;
-} lengths[] = {{LONG, 10}, {32, 1}, {16, 1}};
+} lengths[] = {{LONG, 10}, {32, 2}, {16, 4}};
 enum { LENGTHS = sizeof lengths / sizeof lengths[0] };
 
 /* The linears: every shape with every weight. */

@@ -70,8 +70,13 @@ static const char *dense_reason(const partitioner *q) {
   const weight_cut *next = &q->list[1];
   for (uint32_t i = 2; i < q->count; i++)
     if (!q->list[i].measured_only && q->list[i].cost < next->cost) next = &q->list[i];
-  return arena_printf(q->c->arena, "no sparse kernel would be faster: %s is predicted at %.2fx",
-                      pattern_print(&next->part[0].pattern, text), q->best->cost / next->cost);
+  const char *short_calls = "";
+  if (!cut_pays_short(next, next->cost, q->best, q->best->cost))
+    short_calls = arena_printf(q->c->arena, ", in calls of %d tokens at %.2fx", CUT_SHORT,
+                               q->best->short_cost / next->short_cost);
+  return arena_printf(q->c->arena, "no sparse kernel would be faster: %s is predicted at %.2fx%s",
+                      pattern_print(&next->part[0].pattern, text), q->best->cost / next->cost,
+                      short_calls);
 }
 
 /* "4x1 by block (82 % filled) + unstructured by gather" */

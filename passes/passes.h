@@ -138,7 +138,7 @@ void cost_count_part(const ir_part *p, uint64_t rows, uint64_t units, cost_count
 void cost_count_op(const ir_graph *g, const ir_value *v, uint64_t sequence, cost_counts *n);
 
 /* A candidate of partition: parts that sum to the weight. */
-enum { CUT_PARTS = 2, MAX_CUTS = 64, CUT_TEXT_MAX = 96, CUT_SHORT = 32 };
+enum { CUT_PARTS = 2, MAX_CUTS = 64, CUT_TEXT_MAX = 96, CUT_SHORT = 16 };
 typedef struct weight_cut {
   ir_part part[CUT_PARTS];
   double fill[CUT_PARTS]; /* share of the part's elements that are not zero */
@@ -169,9 +169,11 @@ bool cut_in_pairs(const cut_source *s, pattern p, weight_cut *out);
  * ops that were fused in, pattern and density, to quarters of an octave. */
 const char *linear_class(const ir_graph *g, const ir_value *v, const cut_source *s);
 /* True when a cut can be taken that takes `time` with full tiles, predicted or measured, where
- * dense takes dense_time: it is faster, and in calls of CUT_SHORT tokens not slower, as far as the
- * model tells. */
+ * dense takes dense_time: it is faster, and in calls of CUT_SHORT tokens, where it gains least, not
+ * slower, as far as the model tells. */
 bool cut_pays(const weight_cut *c, double time, const weight_cut *dense, double dense_time);
+/* Of that, the part about short calls. */
+bool cut_pays_short(const weight_cut *c, double time, const weight_cut *dense, double dense_time);
 /* Writes the spelling, such as "4x1:2+unstructured/64" (":" fill, "*2" rows in pairs, "/"
  * inputs of a slab), into
  * text[CUT_TEXT_MAX] and returns it. */

@@ -124,7 +124,7 @@ static enum ir_kernel chosen(const float *w, uint32_t m, uint32_t k, pass_option
 /* Up to here dense is faster, or as fast, when both kernels are measured. */
 START_TEST(few_zeros_are_compiled_dense) {
   static const double sparsities[ISA_COUNT][4] = {
-      [ISA_X86_64_V3] = {0, 0.05, 0.1, 0.2}, [ISA_X86_64_V4] = {0, 0.1, 0.2, 0.3}};
+      [ISA_X86_64_V3] = {0, 0.1, 0.2, 0.35}, [ISA_X86_64_V4] = {0, 0.1, 0.3, 0.45}};
   static const uint32_t shapes[][2] = {{768, 768}, {384, 1536}, {1536, 384}, {100, 384}};
   for (int isa = 0; isa < ISA_COUNT; isa++)
     for (int s = 0; s < 4; s++)
@@ -142,8 +142,47 @@ START_TEST(many_zeros_are_not) {
   for (int isa = 0; isa < ISA_COUNT; isa++) {
     pass_options o = {.opt_level = 2, .isa = (enum isa_level)isa};
     ck_assert_int_eq(chosen(random_blocks(768, 768, 1, 1, 0.2), 768, 768, &o), K_gather);
+    ck_assert_int_eq(chosen(random_blocks(768, 768, 1, 1, 0.48), 768, 768, &o), K_gather);
+    ck_assert_int_eq(chosen(random_blocks(768, 768, 1, 4, 0.48), 768, 768, &o), K_gather);
     ck_assert_int_eq(chosen(random_blocks(768, 768, 4, 1, 0.5), 768, 768, &o), K_block);
     ck_assert_int_eq(chosen(random_blocks(768, 768, 16, 16, 0.1), 768, 768, &o), K_block);
+  }
+}
+END_TEST
+
+/* The cost of the cut that partition takes in a call of so many tokens, over that of dense. */
+static double predicted(const weight_cut *c, const weight_cut *dense, const cost_table *costs,
+                        uint64_t tokens) {
+  cost_counts now = cost_at(&c->counts, tokens), then = cost_at(&dense->counts, tokens);
+  return cost_total(costs, &now) / cost_total(costs, &then);
+}
+
+/* Around the number of zeros that decides, as far as the model tells, no call is slower than dense
+ * whatever its length. */
+START_TEST(no_length_is_slower_than_dense) {
+  static const uint32_t blocks[][2] = {{1, 1}, {4, 1}, {1, 4}};
+  for (int isa = 0; isa < ISA_COUNT; isa++) {
+    cost_table costs = cost_shipped((enum isa_level)isa);
+    uint32_t taken = 0, left = 0;
+    for (int zeros = 10; zeros <= 70; zeros += 4)
+      for (int b = 0; b < 3; b++) {
+        cut_source s;
+        weight_cut list[MAX_CUTS];
+        cut_look(&s, mem, &costs,
+                 random_blocks(384, 384, blocks[b][0], blocks[b][1], 1 - zeros / 100.0), 384, 384);
+        uint32_t count = cut_all(&s, list);
+        for (uint32_t i = 1; i < count; i++) {
+          if (!cut_pays(&list[i], list[i].cost, &list[0], list[0].cost)) {
+            left++;
+            continue;
+          }
+          taken++;
+          for (uint64_t tokens = 1; tokens <= 160; tokens++)
+            ck_assert_double_le(predicted(&list[i], &list[0], &costs, tokens), 1.04);
+        }
+      }
+    ck_assert_uint_gt(taken, 10);
+    ck_assert_uint_gt(left, 10);
   }
 }
 END_TEST
@@ -233,6 +272,7 @@ int main(void) {
   tcase_add_test(t, counts_are_those_of_the_elements);
   tcase_add_test(t, few_zeros_are_compiled_dense);
   tcase_add_test(t, many_zeros_are_not);
+  tcase_add_test(t, no_length_is_slower_than_dense);
   tcase_add_test(t, the_costs_given_decide);
   tcase_add_test(t, what_was_measured_goes_before_the_costs);
   tcase_add_test(t, quarters_and_tiles_are_counted);
