@@ -123,7 +123,7 @@ spo_status spo_state_check(const spo_context *c, const void *state, size_t bytes
   const spo_tensors none = {0};
   spo_call call = {.context = c, .head = &head, .t = &none, .error = error};
   call.payload = (void *)(uintptr_t)payload; /* a check reads */
-  if (ok && c->method->check) return c->method->check(&call);
+  if (ok && c->method->check && c->method->check(&call) != SPO_OK) return SPO_E_STATE;
   return ok ? SPO_OK : bad_state(c, "is damaged", error);
 }
 
