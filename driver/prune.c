@@ -8,7 +8,7 @@
 #include "driver/model.h"
 #include "driver/random_weight.h"
 #include "driver/targets.h"
-#include "optimizer/spo.h"
+#include "frontend/recipe.h"
 
 enum { COPIED_MAX = 256 << 20 /* bytes of one file that is copied */ };
 
@@ -16,9 +16,7 @@ typedef struct pruner {
   driver *dr;
   const char *path, *out; /* model.yaml, and the new folder */
   const model_source *model;
-  const spo_method *method;
-  spo_goal goal;
-  const char *pattern; /* as text */
+  const recipe *recipe; /* from a file, or of one entry, which the flags make */
   st_write_tensor *tensors;
   size_t tensor_count;
   uint64_t total, kept;
@@ -26,38 +24,87 @@ typedef struct pruner {
 
 /* ---- the command line ---- */
 
-static int read_pattern(pruner *p) {
-  p->pattern = flag_text(p->dr, F_PATTERN, "unstructured");
-  if (!spo_pattern_parse(p->pattern, &p->goal.pattern) || p->goal.pattern.kind == SPO_DENSE)
-    return usage_error(p->dr,
-                       "'%s' is no pattern to prune to; use unstructured, RxC such as 4x1 or N:M "
-                       "such as 2:4",
-                       p->pattern);
+static int read_pattern(const driver *dr, spo_pattern *out) {
+  const char *text = flag_text(dr, F_PATTERN, "unstructured");
+  if (spo_pattern_parse(text, out) && out->kind != SPO_DENSE) return EXIT_OK;
+  return usage_error(dr,
+                     "'%s' is no pattern to prune to; use unstructured, RxC such as 4x1 or N:M "
+                     "such as 2:4",
+                     text);
+}
+
+static int read_goal(const driver *dr, spo_goal *out) {
+  double implied;
+  char text[SPO_PATTERN_TEXT];
+  int code = read_pattern(dr, &out->pattern);
+  if (code != EXIT_OK) return code;
+  bool given = flag_given(dr, F_SPARSITY);
+  out->sparsity = flag_number(dr, F_SPARSITY, SPO_IMPLIED);
+  spo_pattern_print(&out->pattern, text);
+  if (!spo_pattern_implies(&out->pattern, &implied))
+    return given ? EXIT_OK
+                 : usage_error(dr, "pattern %s needs --sparsity, such as --sparsity=0.9", text);
+  if (given && out->sparsity != implied)
+    return usage_error(dr, "pattern %s fixes the sparsity at %g; leave --sparsity=%g out", text,
+                       implied, out->sparsity);
   return EXIT_OK;
 }
 
-static int read_goal(pruner *p) {
-  double implied;
-  int code = read_pattern(p);
-  if (code != EXIT_OK) return code;
-  bool given = flag_given(p->dr, F_SPARSITY);
-  p->goal.sparsity = flag_number(p->dr, F_SPARSITY, SPO_IMPLIED);
-  if (!spo_pattern_implies(&p->goal.pattern, &implied))
-    return given ? EXIT_OK
-                 : usage_error(p->dr, "pattern %s needs --sparsity, such as --sparsity=0.9",
-                               p->pattern);
-  if (given && p->goal.sparsity != implied)
-    return usage_error(p->dr, "pattern %s fixes the sparsity at %g; leave --sparsity=%g out",
-                       p->pattern, implied, p->goal.sparsity);
+/* The recipe of one entry that the flags stand for. */
+static int read_flags(pruner *p) {
+  const driver *dr = p->dr;
+  recipe *r = arena_new_one(dr->arena, recipe);
+  spo_method_id method = SPO_MAGNITUDE;
+  r->entries = arena_new_one(dr->arena, recipe_entry);
+  r->count = 1;
+  p->recipe = r;
+  spo_method_named(flag_text(dr, F_METHOD, "magnitude"), &method); /* flags.def lists names */
+  spo_recipe_init(&r->entries->options, method);
+  return read_goal(dr, &r->entries->options.goal);
+}
+
+/* No flag says what a recipe says. */
+static int check_alone(const driver *dr) {
+  static const enum flag other[] = {F_METHOD, F_PATTERN, F_SPARSITY, F_TARGETS, F_IGNORE};
+  for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+    if (flag_given(dr, other[i]))
+      return usage_error(dr, "--recipe says what to do; leave %s out",
+                         flag_table[other[i]].spelling);
   return EXIT_OK;
 }
 
 static int read_command(pruner *p) {
-  p->path = p->dr->operands[0];
-  p->out = flag_text(p->dr, F_PRUNE_OUT, NULL);
-  p->method = spo_method_find(flag_text(p->dr, F_METHOD, "magnitude"));
-  if (!p->out) return usage_error(p->dr, "name the new folder with -o");
-  return read_goal(p);
+  driver *dr = p->dr;
+  p->path = dr->operands[0];
+  p->out = flag_text(dr, F_PRUNE_OUT, NULL);
+  if (!p->out) return usage_error(dr, "name the new folder with -o");
+  if (!flag_given(dr, F_RECIPE)) return read_flags(p);
+  int code = check_alone(dr);
+  if (code != EXIT_OK) return code;
+  p->recipe = recipe_read(dr->arena, dr->diag, flag_text(dr, F_RECIPE, NULL));
+  return diag_exit_code(dr->diag);
+}
+
+/* ---- methods ---- */
+
+static bool missing_method(const pruner *p, const recipe_entry *e) {
+  spo_method_id method = e->options.method;
+  const char *needs = spo_method_family(method) != SPO_ONE_SHOT
+                          ? "trains the model; call libspo from the program that trains it"
+                      : method == SPO_OBERT
+                          ? "needs gradients; call libspo from a program that has them"
+                          : "needs activations, which spcc does not gather yet; use magnitude";
+  return diag_error(p->dr->diag, e->method, E_CONFIG, "method %s %s", spo_method_name(method),
+                    needs);
+}
+
+static bool check_methods(const pruner *p) {
+  bool ok = true;
+  for (uint32_t i = 0; i < p->recipe->count; i++) {
+    const recipe_entry *e = &p->recipe->entries[i];
+    if (!spo_method_find(spo_method_name(e->options.method))) ok = missing_method(p, e);
+  }
+  return ok;
 }
 
 /* ---- reading and pruning ---- */
@@ -82,6 +129,7 @@ static bool read_model(pruner *p) {
     return diag_error(dr->diag, loc_file(p->out), E_SAME,
                       "this is the folder of the model itself; write to another one");
   bool ok = is_other(p, "model.yaml", p->path);
+  if (ok && flag_given(dr, F_RECIPE)) ok = is_other(p, "model.yaml", flag_text(dr, F_RECIPE, NULL));
   for (uint32_t i = 0; ok && i < st_shard_count(p->model->weights); i++)
     ok = is_other(p, "model.safetensors", st_shard_name(p->model->weights, i));
   return ok;
@@ -122,8 +170,9 @@ static void report_line(const pruner *p, const spo_layer *layer, const spo_repor
           1 - (double)r->kept / (double)r->total);
 }
 
-static bool prune_tensor(pruner *p, st_tensor *t, st_write_tensor *w) {
+static bool prune_tensor(pruner *p, const spo_recipe *options, st_tensor *t, st_write_tensor *w) {
   driver *dr = p->dr;
+  const spo_method *method = spo_method_find(spo_method_name(options->method));
   const float *data = st_read_f32(p->model->weights, dr->diag, dr->arena, t);
   if (!data) return false;
   size_t rows = (size_t)t->dim[0], cols = (size_t)t->dim[1], count = rows * cols;
@@ -133,7 +182,7 @@ static bool prune_tensor(pruner *p, st_tensor *t, st_write_tensor *w) {
   memcpy(layer.w, data, count * sizeof *data);
   spo_report report;
   spo_error error;
-  spo_status status = p->method->prune(&p->goal, &layer, &report, NULL, &error);
+  spo_status status = method->prune(&options->goal, &layer, &report, NULL, &error);
   if (status != SPO_OK)
     return diag_error(dr->diag, loc_file(st_shard_name(p->model->weights, t->shard)),
                       sparsify_error(status), "%s", error.text);
@@ -152,16 +201,32 @@ static size_t tensor_index(const pruner *p, const char *name) {
   return i;
 }
 
+/* Which entry of the recipe each linear falls to. */
+static int choose(const pruner *p, uint32_t *entry_of) {
+  driver *dr = p->dr;
+  const model_source *m = p->model;
+  if (flag_given(dr, F_RECIPE)) {
+    recipe_choose(dr->arena, dr->diag, p->recipe, m->linears, m->linear_count, entry_of);
+    return diag_exit_code(dr->diag);
+  }
+  bool *chosen = arena_array(dr->arena, bool, m->linear_count);
+  int code = targets_choose(dr, p->path, m->linears, m->linear_count, chosen);
+  for (uint32_t i = 0; i < m->linear_count; i++)
+    entry_of[i] = chosen[i] ? 0 : RECIPE_NONE;
+  return code;
+}
+
 static int prune_chosen(pruner *p) {
   const model_source *m = p->model;
-  bool *chosen = arena_array(p->dr->arena, bool, m->linear_count);
-  int code = targets_choose(p->dr, p->path, m->linears, m->linear_count, chosen);
+  uint32_t *entry_of = arena_array(p->dr->arena, uint32_t, m->linear_count);
+  int code = choose(p, entry_of);
   if (code != EXIT_OK) return code;
   for (uint32_t i = 0; i < m->linear_count; i++) {
-    if (!chosen[i]) continue;
+    if (entry_of[i] == RECIPE_NONE) continue;
     progress(p->dr, i + 1, m->linear_count, "%s", m->linears[i]);
     size_t at = tensor_index(p, m->linears[i]);
-    prune_tensor(p, st_at(m->weights, at), &p->tensors[at]);
+    prune_tensor(p, &p->recipe->entries[entry_of[i]].options, st_at(m->weights, at),
+                 &p->tensors[at]);
   }
   progress(p->dr, 0, 0, "done");
   return diag_exit_code(p->dr->diag);
@@ -213,17 +278,31 @@ static const char *name_list(const pruner *p, bool inputs) {
   return text;
 }
 
+/* The entries of the recipe as comments. */
+static const char *entry_lines(const pruner *p) {
+  const char *text = "";
+  char shape[SPO_PATTERN_TEXT];
+  for (uint32_t i = 0; i < p->recipe->count; i++) {
+    const spo_recipe *options = &p->recipe->entries[i].options;
+    double sparsity = options->goal.sparsity;
+    spo_pattern_implies(&options->goal.pattern, &sparsity);
+    text = arena_printf(p->dr->arena, "%s# method %s, pattern %s, sparsity %g\n", text,
+                        spo_method_name(options->method),
+                        spo_pattern_print(&options->goal.pattern, shape), sparsity);
+  }
+  return text;
+}
+
 static bool write_yaml(const pruner *p) {
   arena *a = p->dr->arena;
   const ir_graph *g = p->model->graph;
   const char *text = arena_printf(
       a,
-      "spcc: 1\n# Pruned by spcc: method %s, pattern %s, %llu of %llu weights kept.\n"
+      "spcc: 1\n# Pruned by spcc: %llu of %llu weights kept.\n%s"
       "name: %s\nmodel: {huggingface: .}\ninputs: [%s]\noutputs: [%s]\nmax_batch: %lld\n"
       "max_sequence: %lld\n",
-      p->method->name, p->pattern, (unsigned long long)p->kept, (unsigned long long)p->total,
-      p->model->name, name_list(p, true), name_list(p, false), (long long)g->max_batch,
-      (long long)g->max_sequence);
+      (unsigned long long)p->kept, (unsigned long long)p->total, entry_lines(p), p->model->name,
+      name_list(p, true), name_list(p, false), (long long)g->max_batch, (long long)g->max_sequence);
   return out_write_file(a, p->dr->diag, path_join(a, p->out, "model.yaml"), text, strlen(text));
 }
 
@@ -242,7 +321,7 @@ int cmd_prune(driver *dr) {
   pruner p = {.dr = dr};
   int code = read_command(&p);
   if (code != EXIT_OK) return code;
-  if (!read_model(&p) || !read_tensors(&p)) return EXIT_REJECTED;
+  if (!check_methods(&p) || !read_model(&p) || !read_tensors(&p)) return EXIT_REJECTED;
   code = prune_chosen(&p);
   if (code != EXIT_OK || !st_close(p.model->weights, dr->diag)) return code;
   if (!write_folder(&p)) return EXIT_REJECTED;

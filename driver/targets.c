@@ -1,8 +1,8 @@
-/* Choosing weights by name or regular expression. */
-#include <regex.h>
+/* Choosing weights by patterns of their names. */
 #include <string.h>
 
 #include "driver/targets.h"
+#include "frontend/match.h"
 #include "frontend/suggest.h"
 
 /* Length of the item at the start of `list`: up to a comma outside (), [] and {}. */
@@ -20,13 +20,6 @@ static size_t item_length(const char *list) {
   return i;
 }
 
-/* True when `item` is `name`, with or without ".weight". */
-static bool same_name(const char *item, const char *name) {
-  size_t length = strlen(item);
-  return strncmp(item, name, length) == 0 &&
-         (!name[length] || strcmp(name + length, ".weight") == 0);
-}
-
 typedef struct chooser {
   driver *dr;
   enum flag flag;
@@ -36,17 +29,10 @@ typedef struct chooser {
   bool *mark; /* set where an item matches */
 } chooser;
 
-/* `name` without ".weight". */
-static const char *short_name(arena *a, const char *name) {
-  size_t length = strlen(name), suffix = strlen(".weight");
-  bool ends = length > suffix && strcmp(name + length - suffix, ".weight") == 0;
-  return ends ? arena_strndup(a, name, length - suffix) : name;
-}
-
 static int no_match(const chooser *c, const char *item) {
   suggestion near = {.word = item};
   for (size_t i = 0; i < c->count; i++)
-    suggest_offer(&near, short_name(c->dr->arena, c->names[i]));
+    suggest_offer(&near, match_short_name(c->dr->arena, c->names[i]));
   diag_error(c->dr->diag, loc_file(c->file), E_NAME,
              "'%s' of %s matches none of the %zu weights that can be pruned; spcc inspect lists "
              "them%s",
@@ -54,26 +40,10 @@ static int no_match(const chooser *c, const char *item) {
   return EXIT_REJECTED;
 }
 
-static int mark_regex(const chooser *c, const char *item) {
-  regex_t regex;
-  char why[128];
-  bool found = false;
-  int error = regcomp(&regex, item + strlen("re:"), REG_EXTENDED | REG_NOSUB);
-  if (error) {
-    regerror(error, &regex, why, sizeof why);
-    return usage_error(c->dr, "'%s' is no regular expression: %s", item, why);
-  }
-  for (size_t i = 0; i < c->count; i++)
-    if (regexec(&regex, c->names[i], 0, NULL, 0) == 0) found = c->mark[i] = true;
-  regfree(&regex);
-  return found ? EXIT_OK : no_match(c, item);
-}
-
 static int mark_item(const chooser *c, const char *item) {
-  bool found = false;
-  if (strncmp(item, "re:", 3) == 0) return mark_regex(c, item);
-  for (size_t i = 0; i < c->count; i++)
-    if (same_name(item, c->names[i])) found = c->mark[i] = true;
+  size_t found;
+  const char *wrong = match_names(c->dr->arena, item, c->names, c->count, c->mark, &found);
+  if (wrong) return usage_error(c->dr, "%s", wrong);
   return found ? EXIT_OK : no_match(c, item);
 }
 

@@ -5,8 +5,7 @@
 #include "driver/driver.h"
 
 /* Marks in chosen[count] the names that --targets lists (all without it) and --ignore does not.
- * An item is a weight's name, with or without ".weight", or `re:` and a POSIX extended regular
- * expression that matches anywhere in the name; commas outside brackets separate items. An item
+ * An item is a pattern of names (frontend/match.h); commas outside brackets separate items. An item
  * that matches nothing is an error of the model `file`. Returns the exit code. */
 int targets_choose(driver *dr, const char *file, const char *const *names, size_t count,
                    bool *chosen);

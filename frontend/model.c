@@ -87,15 +87,6 @@ bool import_limits(const import *im, ir_graph *g, int64_t positions) {
 
 /* ---- the root ---- */
 
-static bool check_version(const import *im) {
-  const ynode *n = ynode_get(im->root, "spcc");
-  int64_t version;
-  if (!value_int(im->diag, n, 0, INT64_MAX, &version)) return false;
-  if (version == 1) return true;
-  return diag_error(im->diag, n->loc, E_VERSION,
-                    "schema version %" PRId64 " is not known; this spcc reads version 1", version);
-}
-
 /* Reports `key`, which has no meaning in this form. */
 static bool refuse_key(const import *im, const char *key, const char *form) {
   const ynode *n = ynode_get(im->root, key);
@@ -132,7 +123,7 @@ static model_source *read_model(import *im, const char *shown, const char *text,
   im->root = yaml_read(im->arena, im->diag, shown, text, size);
   if (!im->root) return NULL;
   if (!schema_check(im->arena, im->diag, im->root, SECTION_model, "the model")) return NULL;
-  if (!check_version(im) || !choose_name(im, shown)) return NULL;
+  if (!schema_check_version(im->diag, im->root) || !choose_name(im, shown)) return NULL;
   model_source *out = arena_new_one(im->arena, model_source);
   out->name = arena_strdup(im->arena, im->name);
   if (choose_form(im, out) && ir_verify(out->graph, im->diag, NULL)) return out;

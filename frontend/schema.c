@@ -144,11 +144,14 @@ static bool check_texts(diag *d, const ynode *n) {
 
 static bool check_type(diag *d, const ynode *n, enum schema_type type) {
   int64_t i;
+  double number;
   bool b;
   const char *text;
   switch (type) {
   case SCHEMA_INT:
     return value_int(d, n, INT64_MIN, INT64_MAX, &i);
+  case SCHEMA_FLOAT:
+    return value_float(d, n, &number);
   case SCHEMA_BOOL:
     return value_bool(d, n, &b);
   case SCHEMA_TEXT:
@@ -169,27 +172,53 @@ static const schema_key *find_key(enum schema_section section, const char *name)
   return NULL;
 }
 
+static bool is_other(const char *const *others, const char *name) {
+  for (; *others; others++)
+    if (strcmp(*others, name) == 0) return true;
+  return false;
+}
+
 static bool unknown_key(arena *a, diag *d, const ynode *key, enum schema_section section,
-                        const char *what) {
+                        const char *what, const char *const *others) {
   suggestion s = {.word = key->text};
   for (size_t i = 0; i < KEY_COUNT; i++)
     if (keys[i].section == section) suggest_offer(&s, keys[i].name);
+  for (; *others; others++)
+    suggest_offer(&s, *others);
   return diag_error(d, key->loc, E_KEY, "unknown key '%.64s' in %s%s", key->text, what,
                     suggest_text(a, &s));
 }
 
-bool schema_check(arena *a, diag *d, const ynode *n, enum schema_section section,
-                  const char *what) {
+bool schema_check_more(arena *a, diag *d, const ynode *n, enum schema_section section,
+                       const char *what, const char *const *others) {
   if (n->kind != Y_MAPPING)
     return diag_error(d, n->loc, E_TYPE, "%s must be a mapping of keys to values, not %s", what,
                       kind_name(n));
   bool ok = true;
   for (const ynode *c = n->first; c; c = c->next) {
     const schema_key *k = find_key(section, c->key->text);
-    ok &= k ? check_type(d, c, k->type) : unknown_key(a, d, c->key, section, what);
+    if (k)
+      ok &= check_type(d, c, k->type);
+    else if (!is_other(others, c->key->text))
+      ok = unknown_key(a, d, c->key, section, what, others);
   }
   for (size_t i = 0; i < KEY_COUNT; i++)
     if (keys[i].section == section && keys[i].required && !ynode_get(n, keys[i].name))
       ok = diag_error(d, n->loc, E_KEY, "%s needs the key '%s'", what, keys[i].name);
   return ok;
+}
+
+bool schema_check(arena *a, diag *d, const ynode *n, enum schema_section section,
+                  const char *what) {
+  static const char *const none[] = {NULL};
+  return schema_check_more(a, d, n, section, what, none);
+}
+
+bool schema_check_version(diag *d, const ynode *root) {
+  const ynode *n = ynode_get(root, "spcc");
+  int64_t version;
+  if (!value_int(d, n, 0, INT64_MAX, &version)) return false;
+  if (version == 1) return true;
+  return diag_error(d, n->loc, E_VERSION,
+                    "schema version %" PRId64 " is not known; this spcc reads version 1", version);
 }

@@ -1,11 +1,26 @@
-/* The schema of model.yaml, and strict readers of its values. */
+/* The schema of model.yaml and of recipes, and strict readers of its values. */
 #ifndef SPCC_FRONTEND_SCHEMA_H
 #define SPCC_FRONTEND_SCHEMA_H
 
 #include "frontend/yaml.h"
 
-enum schema_section { SECTION_model, SECTION_source, SECTION_input, SECTION_node };
-enum schema_type { SCHEMA_INT, SCHEMA_BOOL, SCHEMA_TEXT, SCHEMA_MAP, SCHEMA_LIST, SCHEMA_TEXTS };
+enum schema_section {
+  SECTION_model,
+  SECTION_source,
+  SECTION_input,
+  SECTION_node,
+  SECTION_recipe,
+  SECTION_entry
+};
+enum schema_type {
+  SCHEMA_INT,
+  SCHEMA_FLOAT,
+  SCHEMA_BOOL,
+  SCHEMA_TEXT,
+  SCHEMA_MAP,
+  SCHEMA_LIST,
+  SCHEMA_TEXTS
+};
 
 typedef struct schema_key {
   enum schema_section section;
@@ -21,6 +36,12 @@ const schema_key *schema_keys(size_t *count);
 /* Checks that `n` is a mapping whose keys are those of the section, each of its type, with all that
  * are required. Reports every error; `what` says what the mapping is, such as "a node". */
 bool schema_check(arena *a, diag *d, const ynode *n, enum schema_section section, const char *what);
+/* The same where the caller takes other keys too and checks their values himself: their names,
+ * ended by NULL. */
+bool schema_check_more(arena *a, diag *d, const ynode *n, enum schema_section section,
+                       const char *what, const char *const *others);
+/* The version of the schema, which the key `spcc` of the root has to say. */
+bool schema_check_version(diag *d, const ynode *root);
 
 /* The readers below report what does not fit at the node's place and then return false. */
 

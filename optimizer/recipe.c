@@ -144,7 +144,16 @@ spo_status spo_recipe_check(const spo_recipe *recipe, spo_error *error) {
   if ((RISING_METHODS >> recipe->method & 1) && recipe->end < recipe->begin)
     return spo_fail(error, SPO_E_VALUE, "%s: 'end' is before 'begin'",
                     methods[recipe->method].name);
+  if (recipe->method == SPO_MOVEMENT && recipe->soft &&
+      recipe->goal.pattern.kind != SPO_UNSTRUCTURED)
+    return spo_fail(error, SPO_E_PATTERN,
+                    "movement with 'soft' keeps single weights by a threshold; use unstructured");
   return check_pattern(recipe, error);
+}
+
+bool spo_recipe_is_free(const spo_recipe *recipe) {
+  return (recipe->method == SPO_SPARSE_OPTIMIZER && recipe->lambda > 0) ||
+         (recipe->method == SPO_MOVEMENT && recipe->soft);
 }
 
 /* ---- identity ---- */

@@ -45,6 +45,9 @@ void spo_recipe_init(spo_recipe *recipe, spo_method_id method);
 /* SPO_E_VALUE names the option that is out of its limits, and what they are; `steps` has no
  * default. Fits of pattern and method too: N:M methods want N:M, for example. */
 spo_status spo_recipe_check(const spo_recipe *recipe, spo_error *error);
+/* True where the options alone say how sparse a weight becomes, and the goal's sparsity need not be
+ * set: a given lambda, or scores against a threshold. */
+bool spo_recipe_is_free(const spo_recipe *recipe);
 /* Of a checked recipe: equal for those that ask for the same, whatever options of other methods
  * hold. */
 uint64_t spo_recipe_hash(const spo_recipe *recipe);

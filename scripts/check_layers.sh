@@ -1,14 +1,15 @@
 #!/bin/sh
 # The arrows between the folders: support <- ir <- {frontend, passes, codegen} <- driver, and
-# runtime, text and optimizer stand alone. Each row names a folder, the project's headers that its
-# files may include, and those of the libraries below that they may use.
+# runtime, text and optimizer stand alone; frontend fills the recipes of optimizer's public headers.
+# Each row names a folder, the project's headers that its files may include, and those of the
+# libraries below that they may use.
 set -eu
 cd "$(dirname "$0")/.."
 
 libraries='cblas|check|jansson|lapacke|llvm-c|sha2|utf8proc|yaml'
 table='support    support                                   sha2
 ir         support|ir                                -
-frontend   support|ir|frontend                       yaml|jansson
+frontend   support|ir|frontend|optimizer/spo[a-z_]*  yaml|jansson
 passes     support|ir|passes                         -
 codegen    support|ir|passes|codegen|runtime/spcc_rt llvm-c
 runtime    runtime                                   -

@@ -7,7 +7,9 @@
  *   model.yaml:1:1: error: the model needs … [E_KEY]
  *
  * A case is a list of sections; each sets something up, and the last one says the exit code and the
- * whole messages of `spcc model.yaml`. Sections, with their text below them:
+ * whole messages of `spcc model.yaml`, or of reading recipe.yaml where the case writes one, for the
+ * weights layer.0.query.weight, layer.0.key.weight and layer.1.query.weight. Sections, with their
+ * text below them:
  *
  *   file NAME                 the text as it stands
  *   bytes NAME                the text without line ends; \xNN is a byte

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 #include "bad_case.h"
+#include "frontend/recipe.h"
 #include "tiny_bert.h"
 
 static bad_case *cases;
@@ -156,7 +157,23 @@ static bool mentions(const bad_case *c, const char *word) {
   return strstr(c->source, word) != NULL;
 }
 
-/* Sets a case up in the scratch folder and reads its model; the messages. */
+/* The recipe, for three weights. */
+static void read_recipe(void) {
+  static const char *const weights[] = {"layer.0.query.weight", "layer.0.key.weight",
+                                        "layer.1.query.weight"};
+  uint32_t entry_of[3];
+  const recipe *r = recipe_read(mem, d, "recipe.yaml");
+  bool ok = r && recipe_choose(mem, d, r, weights, 3, entry_of);
+  ck_assert_msg(ok == (diag_errors(d) == 0), "a recipe and errors exclude each other");
+}
+
+static void read_model(void) {
+  model_source *m = model_read(mem, d, "model.yaml", NULL);
+  if (m && m->weights) st_close(m->weights, d);
+  ck_assert_msg((m != NULL) == (diag_errors(d) == 0), "a model and errors exclude each other");
+}
+
+/* Sets a case up in the scratch folder and reads its model or recipe; the messages. */
 static const char *run(const bad_case *c, int *code) {
   setting settings[SETTINGS];
   memcpy(settings, config_start, sizeof settings);
@@ -171,9 +188,10 @@ static const char *run(const bad_case *c, int *code) {
     if (strcmp(s->arg[0], "config") == 0) write_config(settings);
   }
   d = diag_new(mem);
-  model_source *m = model_read(mem, d, "model.yaml", NULL);
-  if (m && m->weights) st_close(m->weights, d);
-  ck_assert_msg((m != NULL) == (diag_errors(d) == 0), "a model and errors exclude each other");
+  if (mentions(c, "recipe.yaml"))
+    read_recipe();
+  else
+    read_model();
   *code = diag_exit_code(d);
   return messages();
 }
@@ -198,8 +216,6 @@ static bool is_of_inputs(enum err code) {
   case E_TOOL:
   case E_OBJECT:
   case E_W_CHANGED:
-  case E_PATTERN:
-  case E_SPARSITY:
   case E_TARGET:
   case E_SAME:
   case E_IR:

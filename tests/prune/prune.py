@@ -218,6 +218,8 @@ class Prune(unittest.TestCase):
             (["--targets=re:query", "--targets", "re:key"],
              [n for n in LINEARS if "query" in n or "key" in n]),
             (["--targets=re:query", "--ignore=re:query"], []),
+            (["--targets=*.query,encoder.layer.?.output.*", "--ignore=*.1.*.query.weight"],
+             [n for n in LINEARS if n.split(".", 3)[3] == "output.dense.weight" or ".0.attention.self.q" in n]),
         ]
         for flags, names in cases:
             with self.subTest(flags=flags):
@@ -225,6 +227,52 @@ class Prune(unittest.TestCase):
                 before = self.model()
                 _, after = self.prune("--sparsity=0.5", *flags)
                 self.check(before, after, names, "unstructured", 0.5)
+
+    def recipe(self, *entries):
+        with open(os.path.join(self.dir, "recipe.yaml"), "w") as f:
+            f.write("spcc: 1\nrecipe:\n" + "".join(f"  - {{{e}}}\n" for e in entries))
+
+    def test_recipe(self):
+        before = self.model()
+        self.recipe('method: magnitude, pattern: 4x1, sparsity: 0.5, targets: re:attention, ignore: "*.key"',
+                    "method: magnitude, pattern: 2:4, targets: [encoder.layer.0.output.dense]")
+        _, after = self.prune("--recipe=recipe.yaml")
+        blocks = [n for n in LINEARS if "attention" in n and "key" not in n]
+        groups = ["encoder.layer.0.output.dense.weight"]
+        rest = [n for n in before if n not in blocks and n not in groups]
+        self.check({n: before[n] for n in blocks}, {n: after[n] for n in blocks}, blocks, "4x1", 0.5)
+        self.check({n: before[n] for n in groups}, {n: after[n] for n in groups}, groups, "2:4")
+        self.check({n: before[n] for n in rest}, {n: after[n] for n in rest}, [], "2:4")
+        text = read(os.path.join(self.dir, "new", "model.yaml")).decode()
+        self.assertIn("# method magnitude, pattern 4x1, sparsity 0.5\n"
+                      "# method magnitude, pattern 2:4, sparsity 0.5\n", text)
+        self.assertEqual(self.spcc("new/model.yaml", "-o", "new.o").returncode, 0)
+
+    def test_recipe_does_what_the_flags_do(self):
+        self.model()
+        self.recipe("method: magnitude, pattern: 1x4, sparsity: 0.29")
+        _, by_recipe = self.prune("--recipe=recipe.yaml")
+        _, by_flags = self.prune("--pattern=1x4", "--sparsity=0.29", out="other")
+        self.assertEqual(by_recipe, by_flags)
+
+    def test_recipe_is_refused(self):
+        self.model()
+        cases = [
+            ("recipe.yaml:3:14: error: method obert needs gradients; call libspo from a program that has "
+             "them [E_CONFIG]", "method: obert, sparsity: 0.5"),
+            ("recipe.yaml:3:14: error: method gradual trains the model; call libspo from the program that "
+             "trains it [E_CONFIG]", "method: gradual, steps: 10, sparsity: 0.5"),
+            ("recipe.yaml:3:49: error: 're:^embeddings' matches none of the 12 weights that can be pruned; "
+             "spcc inspect lists them [E_NAME]", "method: magnitude, sparsity: 0.5, targets: re:^embeddings"),
+            ("recipe.yaml:3:35: error: sparsity is 1.5; it must be from 0 to 1 [E_SPARSITY]",
+             "method: magnitude, sparsity: 1.5"),
+        ]
+        for message, entry in cases:
+            with self.subTest(message=message):
+                self.recipe(entry)
+                self.refused(1, message, "m.yaml", "-o", "new", "--recipe=recipe.yaml")
+        self.refused(2, "spcc: error: --recipe says what to do; leave --sparsity out (see spcc prune --help)",
+                     "m.yaml", "-o", "new", "--recipe=recipe.yaml", "--sparsity=0.5")
 
     def test_verbose_shows_every_tensor(self):
         self.model()
@@ -310,6 +358,13 @@ class Prune(unittest.TestCase):
             self.assertIn(f"{output}: error: this output is also the input '{was}'; choose another folder "
                           "with -o [E_SAME]\n", result.stderr)
         os.rename(os.path.join(self.dir, "model.yaml"), os.path.join(self.dir, "m.yaml"))
+        self.recipe("method: magnitude, sparsity: 0.5")
+        os.mkdir(os.path.join(self.dir, "ruled"))
+        os.rename(os.path.join(self.dir, "recipe.yaml"), os.path.join(self.dir, "ruled/model.yaml"))
+        result = self.spcc("prune", "m.yaml", "--recipe=ruled/model.yaml", "-o", "ruled")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("ruled/model.yaml: error: this output is also the input 'ruled/model.yaml'; choose "
+                      "another folder with -o [E_SAME]\n", result.stderr)
         for name, data in before.items():
             with open(os.path.join(self.dir, name), "rb") as f:
                 self.assertEqual(f.read(), data)

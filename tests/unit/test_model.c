@@ -474,18 +474,25 @@ START_TEST(names_of_models) {
 }
 END_TEST
 
-/* Every key of the schema and of config.json stands in docs/model.md, as `key`. */
-START_TEST(documented) {
-  FILE *f = fopen(SPCC_SOURCE_DIR "/docs/model.md", "rb");
+/* Every key of the schema and of config.json stands in docs/model.md, as `key`; those of recipes in
+ * docs/recipes.md. */
+static const char *document(const char *name) {
+  FILE *f = fopen(arena_printf(mem, "%s/docs/%s", SPCC_SOURCE_DIR, name), "rb");
   ck_assert_ptr_nonnull(f);
   char *text = arena_alloc(mem, 1 << 16, 1);
   ck_assert_uint_gt(fread(text, 1, (1 << 16) - 1, f), 0);
   fclose(f);
+  return text;
+}
+
+START_TEST(documented) {
+  const char *text = document("model.md"), *recipes = document("recipes.md");
   size_t count;
   const schema_key *keys = schema_keys(&count);
   for (size_t i = 0; i < count; i++)
-    ck_assert_msg(strstr(text, arena_printf(mem, "`%s`", keys[i].name)) != NULL, "%s",
-                  keys[i].name);
+    ck_assert_msg(strstr(keys[i].section < SECTION_recipe ? text : recipes,
+                         arena_printf(mem, "`%s`", keys[i].name)) != NULL,
+                  "%s", keys[i].name);
   for (const hf_config_key *k = config_keys(); k->name; k++)
     ck_assert_msg(strstr(text, arena_printf(mem, "`%s`", k->name)) != NULL, "%s", k->name);
   for (enum ir_op op = 0; op < OP_COUNT; op++)
