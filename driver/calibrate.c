@@ -113,33 +113,35 @@ static void add_others(calibration *c) {
   add_op(c, "heads24", OP_attention, qkv, 3, 24);
 }
 
-/* Calls the graph with sequences of this length and notes the times of its steps. */
-static bool measure_length(calibration *c, const codegen_options *o, const struct length *l) {
-  double seconds = flag_number(c->dr, F_SECONDS, 4) / (double)LENGTHS;
-  steps_case s = {
-      .codegen = o, .batch = 1, .sequence = l->tokens, .threads = 1, .seconds = seconds};
-  step_times t;
-  if (!steps_measure(c->dr, c->g, &s, &t)) return false;
+/* Notes the times of the steps in calls of this length. */
+static void note_length(calibration *c, const struct length *l, const step_times *t) {
   uint32_t steps = l->tokens == LONG ? c->steps : c->linears;
   for (uint32_t i = 0; i < steps; i++) {
     c->label[c->count] = arena_printf(c->g->arena, "%s, %d tokens", c->name[i], l->tokens);
     c->times[c->count++] = (cost_time){.n = cost_at(&c->counts[i], (uint64_t)l->tokens),
-                                       .time = step_ns(&t, c->name[i]) / t.fma_ns,
+                                       .time = step_ns(t, c->name[i]) / t->fma_ns,
                                        .weight = l->weight};
   }
-  verbose(c->dr, "%.1f GFLOP/s at the peak of one core", 2 / t.fma_ns);
-  return true;
+  verbose(c->dr, "%.1f GFLOP/s at the peak of one core", 2 / t->fma_ns);
 }
 
 static bool measure(calibration *c, enum isa_level level) {
   codegen_options o = {.levels = {level}, .level_count = 1, .opt_level = 2};
   pass_options p = {.opt_level = 2, .isa = level};
   pass_context context = {.arena = c->g->arena, .diag = c->dr->diag, .options = &p};
+  steps_case cases[LENGTHS];
+  step_times times[LENGTHS];
+  for (int i = 0; i < LENGTHS; i++)
+    cases[i] = (steps_case){.batch = 1,
+                            .sequence = lengths[i].tokens,
+                            .threads = 1,
+                            .seconds = flag_number(c->dr, F_SECONDS, 4) / (double)LENGTHS};
   ir_cleanup(c->g);
-  bool ok = pipeline_run_list(c->g, &context, "schedule,plan", NULL, NULL);
-  for (int i = 0; i < LENGTHS && ok; i++)
-    ok = measure_length(c, &o, &lengths[i]);
-  return ok;
+  if (!pipeline_run_list(c->g, &context, "schedule,plan", NULL, NULL)) return false;
+  if (!steps_measure(c->dr, c->g, &o, cases, LENGTHS, times)) return false;
+  for (int i = 0; i < LENGTHS; i++)
+    note_length(c, &lengths[i], &times[i]);
+  return true;
 }
 
 static void report(const calibration *c, const cost_table *fitted) {

@@ -117,15 +117,14 @@ static bool probe(estimate *e) {
 /* Compiles what was estimated, and notes the times of its steps. */
 static bool measure(estimate *e) {
   step_times t;
-  steps_case c = {.codegen = &e->options.codegen,
-                  .batch = e->batch,
+  steps_case c = {.batch = e->batch,
                   .sequence = e->sequence,
                   .threads = e->threads,
                   .seconds = flag_number(e->dr, F_SECONDS, DEFAULT_SECONDS)};
   pass_context context = {.arena = e->dr->arena, .diag = e->dr->diag, .options = &e->options.pass};
   stage_begin(e->dr, "measure");
   if (!pipeline_run_list(e->g, &context, "schedule,plan", NULL, NULL)) return false;
-  if (!steps_measure(e->dr, e->g, &c, &t)) return false;
+  if (!steps_measure(e->dr, e->g, &e->options.codegen, &c, 1, &t)) return false;
   for (uint32_t i = 0; i < e->count; i++)
     e->rows[i].measured_ms = 1e-6 * step_ns(&t, e->rows[i].name);
   e->total.measured_ms = 1e-6 * t.total_ns;

@@ -131,17 +131,20 @@ static bool measure(driver *dr, const ir_graph *g, const steps_case *c, const co
   return ok;
 }
 
-bool steps_measure(driver *dr, const ir_graph *g, const steps_case *c, step_times *out) {
-  codegen_options o = *c->codegen;
-  o.external_weights = true;
-  o.level_count = 1;
+bool steps_measure(driver *dr, const ir_graph *g, const codegen_options *o, const steps_case *cases,
+                   uint32_t count, step_times *out) {
+  codegen_options measured = *o;
+  measured.external_weights = true;
+  measured.level_count = 1;
   driver local = *dr;
   local.arena = arena_scratch(dr->arena);
   codegen_result code;
   jit_entry entry;
-  bool ok = codegen(g, &o, EMIT_OBJ, local.arena, dr->diag, &code);
+  bool ok = codegen(g, &measured, EMIT_OBJ, local.arena, dr->diag, &code);
   jit_model *jit = ok ? jit_load(dr->diag, &code, g->name, &entry) : NULL;
-  ok = jit && measure(&local, g, c, &code, &entry, dr->arena, out);
+  ok = jit != NULL;
+  for (uint32_t i = 0; i < count && ok; i++)
+    ok = measure(&local, g, &cases[i], &code, &entry, dr->arena, &out[i]);
   jit_free(jit);
   arena_free(local.arena);
   return ok;

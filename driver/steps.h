@@ -4,8 +4,8 @@
 
 #include "driver/model.h"
 
+/* A way to call a graph. */
 typedef struct steps_case {
-  const codegen_options *codegen; /* its first level is the one that is measured */
   int32_t batch, sequence;
   uint32_t threads;
   double seconds; /* to measure for; at least some rounds are made */
@@ -20,9 +20,11 @@ typedef struct step_times {
   double fma_ns; /* of one multiply-add of one f32 on one core, meanwhile */
 } step_times;
 
-/* Compiles a planned graph and calls it with random inputs. E_TARGET when this machine lacks the
- * level. What remains in memory is `out` alone. */
-bool steps_measure(driver *dr, const ir_graph *g, const steps_case *c, step_times *out);
+/* Compiles a planned graph for the first level of `o`, and calls it in each of `count` ways with
+ * random inputs; their times go into out[count]. E_TARGET when this machine lacks the level. What
+ * remains in memory is `out` alone. */
+bool steps_measure(driver *dr, const ir_graph *g, const codegen_options *o, const steps_case *cases,
+                   uint32_t count, step_times *out);
 /* The time of the steps of an op (of a linear: of its weight) called `name`; a LayerNorm that was
  * fused in counts. */
 double step_ns(const step_times *t, const char *name);

@@ -127,15 +127,11 @@ static bool plan(const tuner *t, ir_graph *lab) {
 
 static bool measure_class(tuner *t, const class *c) {
   ir_graph *lab = lab_new(t->dr->arena, 1, TOKENS);
-  steps_case s = {.codegen = &t->o->codegen,
-                  .batch = 1,
-                  .sequence = TOKENS,
-                  .threads = 1,
-                  .seconds = CLASS_SECONDS};
+  steps_case s = {.batch = 1, .sequence = TOKENS, .threads = 1, .seconds = CLASS_SECONDS};
   step_times times;
   for (uint32_t i = 0; i < c->count; i++)
     if (!find_record(t, c, i)) add_trial(lab, t, c, i);
-  if (!plan(t, lab) || !steps_measure(t->dr, lab, &s, &times)) return false;
+  if (!plan(t, lab) || !steps_measure(t->dr, lab, &t->o->codegen, &s, 1, &times)) return false;
   for (uint32_t i = 0; i < c->count; i++) {
     if (find_record(t, c, i)) continue;
     double ns = step_ns(&times, arena_printf(t->dr->arena, "cut%u", i));

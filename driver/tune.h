@@ -15,7 +15,7 @@ typedef struct tune_record {
   double time;
 } tune_record;
 
-/* Records of this version of spcc, ISA level and kind of CPU, and the lines of others. */
+/* Records of these kernels, ISA level and kind of CPU, and the lines of others. */
 typedef struct tune_cache {
   const char *path;
   const char *key;

@@ -1,6 +1,6 @@
 /* The file in which --tune keeps what it measured: a line a record,
- *   VERSION LEVEL CPU CLASS CUT TIME
- */
+ *   KERNELS LEVEL CPU CLASS CUT TIME
+ * KERNELS is a digest of the sources of the kernels (CMakeLists.txt). */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,7 +71,7 @@ static bool read_line(driver *dr, tune_cache *c, const char *line) {
 bool tune_cache_read(driver *dr, enum isa_level isa, tune_cache *c) {
   bytes text;
   *c = (tune_cache){.path = flag_text(dr, F_TUNE_CACHE, NULL), .others = ""};
-  c->key = arena_printf(dr->arena, "%s %s %s", SPCC_VERSION, isa_names[isa], cpu_kind(dr->arena));
+  c->key = arena_printf(dr->arena, "%s %s %s", SPCC_KERNELS, isa_names[isa], cpu_kind(dr->arena));
   if (!c->path) c->path = cache_path(dr, "tune");
   if (!c->path) return false;
   if (access(c->path, F_OK) != 0) return true;

@@ -84,6 +84,12 @@ succeed "$SPCC" in.yaml $march --tune --tune-cache=in.tune -o third.o
 cmp -s tuned.o again.o && cmp -s tuned.o third.o || fail 'the same cache gave other objects'
 cmp -s in.tune in.before || fail 'a complete cache was written again'
 
+# Times of other kernels do not count.
+sed "s/^[0-9a-f]\{12\} /000000000000 /; s/ dense [0-9.e+]*\$/ dense 1e-3/" in.tune >in.other
+grep -q '^000000000000 x86.* dense 1e-3$' in.other || fail "records have no digest of the kernels: $(cat in.tune)"
+succeed "$SPCC" in.yaml --tune=0 --tune-cache=in.other -o other.o
+cmp -s before.o other.o || fail 'times of other kernels decided'
+
 # Its times decide.
 for wanted in dense block; do
   sed "s/ dense [0-9.e+]*\$/ dense $([ $wanted = dense ] && echo 1e-3 || echo 1e9)/; s/ 16x1 [0-9.e+]*\$/ 16x1 1/" in.tune >in.other
