@@ -163,6 +163,16 @@ typedef struct aging {
   uint32_t births;
 } aging;
 
+static void update_row(const aging *a, const spo_rates *r, size_t at) {
+  const spo_tensors *t = a->call->t;
+  for (size_t done = 0; done < a->units.cols; done += SPO_RUN) {
+    float w[SPO_RUN];
+    size_t left = a->units.cols - done, n = left < SPO_RUN ? left : SPO_RUN;
+    spo_update_run(r, t, at + done, n, w, NULL);
+    memcpy(t->w + at + done, w, n * sizeof *w);
+  }
+}
+
 /* One unit with its own correction of the bias. */
 static void update_unit(const aging *a, size_t unit) {
   const spo_context *x = a->call->context;
@@ -170,12 +180,8 @@ static void update_unit(const aging *a, size_t unit) {
   uint32_t birth = a->parts.birth[unit];
   const spo_rates *r = &a->rates[birth < a->births ? birth : 0];
   if (!spo_bit(a->call->payload, at)) return;
-  for (size_t row = 0; row < a->units.rows; row++) {
-    float w[SPO_RUN];
-    size_t from = at + row * x->cols;
-    spo_update_run(r, a->call->t, from, a->units.cols, w, NULL);
-    memcpy(a->call->t->w + from, w, a->units.cols * sizeof *w);
-  }
+  for (size_t row = 0; row < a->units.rows; row++)
+    update_row(a, r, at + row * x->cols);
 }
 
 static void update_units(void *arg, size_t index) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "optimizer/internal.h"
+#include "optimizer/lanes.h"
 
 enum { LIMIT = 256 };
 
@@ -81,17 +82,23 @@ static size_t band_end(const projection *p, size_t index) {
   return end < p->rows ? end : p->rows;
 }
 
-static void check_band(void *arg, size_t index) {
-  const projection *p = arg;
-  const float *s = p->score + index * p->band * p->cols;
-  size_t count = (band_end(p, index) - index * p->band) * p->cols;
-  int bad = 0;
+LANES_BODY void find_bad_body(const float *restrict s, size_t count, bool *restrict bad) {
+  uint32_t found = 0;
   for (size_t i = 0; i < count; i++) {
     uint32_t bits;
     memcpy(&bits, &s[i], sizeof bits);
-    bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    found |= (bits & 0x7f800000u) == 0x7f800000u;
   }
-  p->bad[index] = bad;
+  *bad = found;
+}
+
+/* In *bad whether one of s[count] is not finite. */
+LANES(find_bad, (const float *s, size_t count, bool *bad), (s, count, bad))
+
+static void check_band(void *arg, size_t index) {
+  const projection *p = arg;
+  size_t first = index * p->band;
+  find_bad(p->score + first * p->cols, (band_end(p, index) - first) * p->cols, &p->bad[index]);
 }
 
 static spo_status name_nonfinite(const projection *p, const char *name, spo_error *error) {
@@ -176,43 +183,63 @@ static void project_group(const float *score, size_t stride, size_t rows, size_t
   }
 }
 
-static uint32_t magnitude_key(const float *x) {
-  uint32_t bits;
-  memcpy(&bits, x, sizeof bits);
-  return bits & 0x7fffffffu;
+/* Vectors of any width by the extension that gcc and clang share: four groups of four in one row.
+ */
+enum { LANES_16 = 16, FOURS = LANES_16 / 4 };
+typedef uint32_t keys __attribute__((vector_size(64)));
+typedef int32_t ranks __attribute__((vector_size(64)));
+typedef unsigned char marks __attribute__((vector_size(16)));
+
+/* Each lane's neighbour in its group of four, so many places on. */
+#define NEIGHBOUR(k, a, b, c, d)                                                                   \
+  __builtin_shufflevector(k, k, a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8,       \
+                          d + 8, a + 12, b + 12, c + 12, d + 12)
+/* -1 where the neighbour ranks above: it is larger, or as large and before. Keys of finite numbers
+ * leave room for the 1. */
+#define ABOVE(other, k, a, b, c, d)                                                                \
+  ((ranks)((other) + (keys){a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d}) > (ranks)(k))
+
+LANES_BODY void project_fours_body(const float *restrict score, size_t groups, uint32_t n,
+                                   unsigned char *restrict mask) {
+  for (size_t g = 0; g < groups; g += FOURS) {
+    keys k;
+    memcpy(&k, score + 4 * g, sizeof k);
+    k &= 0x7fffffffu;
+    ranks above = ABOVE(NEIGHBOUR(k, 1, 2, 3, 0), k, 0, 0, 0, 1);
+    above += ABOVE(NEIGHBOUR(k, 2, 3, 0, 1), k, 0, 0, 1, 1);
+    above += ABOVE(NEIGHBOUR(k, 3, 0, 1, 2), k, 0, 1, 1, 1);
+    marks keep = __builtin_convertvector((above > -(int32_t)n) & 1, marks);
+    memcpy(mask + 4 * g, &keep, sizeof keep);
+  }
 }
 
-/* Groups of four in one row: a rank is a sum of comparisons, which compilers make vectors of. */
-static void project_fours(const float *score, size_t groups, uint32_t n, unsigned char *mask) {
-  for (size_t g = 0; g < groups; g++) {
-    const float *s = score + 4 * g;
-    uint32_t a = magnitude_key(s), b = magnitude_key(s + 1), c = magnitude_key(s + 2),
-             d = magnitude_key(s + 3);
-    uint32_t ba = b > a, ca = c > a, da = d > a, cb = c > b, db = d > b, dc = d > c;
-    mask[4 * g] = ba + ca + da < n;
-    mask[4 * g + 1] = 1 - ba + cb + db < n;
-    mask[4 * g + 2] = 2 - ca - cb + dc < n;
-    mask[4 * g + 3] = 3 - da - db - dc < n;
-  }
+LANES(project_fours, (const float *score, size_t groups, uint32_t n, unsigned char *mask),
+      (score, groups, n, mask))
+
+/* As much of a row as whole vectors cover; returns how many columns that is. */
+static size_t project_vectors(const projection *p, size_t at) {
+  const spo_pattern *nm = p->pattern;
+  if (nm->m != 4 || nm->rows != 1) return 0;
+  size_t done = p->cols / LANES_16 * LANES_16;
+  project_fours(p->score + at, done / 4, nm->n, p->mask + at);
+  return done;
 }
 
 /* Checks its scores too, while they are in the cache. */
 static void project_nm_band(void *arg, size_t index) {
   const projection *p = arg;
   const spo_pattern *nm = p->pattern;
-  check_band(arg, index);
-  bool fours = nm->m == 4 && nm->rows == 1;
+  bool all_bad = false, bad;
   for (size_t r = index * p->band; r < band_end(p, index); r += nm->rows) {
-    size_t c = 0, at = r * p->cols;
-    if (fours) {
-      c = p->cols / 4 * 4;
-      project_fours(p->score + at, p->cols / 4, nm->n, p->mask + at);
-    }
-    for (; c < p->cols; c += nm->m) {
+    size_t at = r * p->cols;
+    find_bad(p->score + at, nm->rows * p->cols, &bad);
+    all_bad |= bad;
+    for (size_t c = project_vectors(p, at); c < p->cols; c += nm->m) {
       size_t group = p->cols - c < nm->m ? p->cols - c : nm->m;
       project_group(p->score + at + c, p->cols, nm->rows, group, nm->n, p->mask + at + c);
     }
   }
+  p->bad[index] = all_bad;
 }
 
 /* ---- all patterns ---- */

@@ -60,8 +60,9 @@ static void follow(const char *pattern, double sparsity, uint64_t steps, uint64_
   spo_recipe r = test_recipe(SPO_DYNAMIC, pattern, sparsity, steps);
   r.updates = updates;
   r.age_correct = age_correct;
-  training x = training_start(&r, 16, 24);
-  unsigned char before[16 * 24], now[16 * 24];
+  size_t cols = r.goal.pattern.cols > 24 ? 192 : 24;
+  training x = training_start(&r, 384 / cols, cols);
+  unsigned char before[384], now[384];
   size_t size = unit_size(&r), active = spo_keep_count(x.count / size, sparsity);
   spo_optimizer o = adamw(1e-2);
   read_mask(&x, before);
@@ -84,6 +85,7 @@ START_TEST(active_weights_are_constant) {
   follow("unstructured", 0.75, 300, 40, true);
   follow("4x4", 0.9, 400, 80, false);
   follow("2x3", 0.5, 400, 7, true);
+  follow("1x192", 0.5, 100, 10, true);
 }
 END_TEST
 
