@@ -8,7 +8,7 @@ foreach(library spcc_rt spcc_text spo)
 endforeach()
 install(TARGETS spcc spcc_rt spcc_text spo EXPORT spcc-targets)
 install(FILES runtime/spcc_rt.h text/spcc_wordpiece.h optimizer/spo.h optimizer/spo_recipe.h
-              optimizer/spo_train.h optimizer/spo_methods.def optimizer/spo_options.def
+              optimizer/spo_train.h optimizer/spo_lowrank.h optimizer/spo_methods.def optimizer/spo_options.def
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 # Where `spcc bench --engine=torch` looks for it.
 install(FILES bench/torch_engine.py DESTINATION ${CMAKE_INSTALL_DATADIR}/spcc)

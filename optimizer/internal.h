@@ -2,7 +2,7 @@
 #ifndef SPO_INTERNAL_H
 #define SPO_INTERNAL_H
 
-#include "optimizer/spo.h"
+#include "optimizer/spo_recipe.h"
 
 /* Elements of a block of work: results never depend on which thread takes which block. */
 enum { SPO_GRAIN = 1 << 16 };
@@ -18,6 +18,9 @@ void spo_run(const spo_pool *pool, spo_task *task, void *arg, size_t count);
 static inline size_t spo_blocks(size_t count, size_t grain) {
   return count / grain + (count % grain != 0);
 }
+
+/* The goal at a lower sparsity, if it is lower: N:M drops so many fewer of each M. */
+spo_goal spo_goal_at(const spo_goal *end, double sparsity);
 
 /* The goal's pattern and sparsity are in their limits and fit the tensor. */
 spo_status spo_goal_check(const spo_goal *goal, const char *name, size_t rows, size_t cols,

@@ -70,6 +70,7 @@ typedef struct projection {
   const spo_pattern *pattern;
   const float *score;
   size_t rows, cols;
+  bool by_value; /* not by magnitude */
   unsigned char *mask;
   size_t band;         /* rows of a task, a multiple of the pattern's */
   uint64_t *key;       /* of blocks */
@@ -111,7 +112,7 @@ static spo_status name_nonfinite(const projection *p, const char *name, spo_erro
 
 /* The squared L2 norm of a unit of rows x cols, as a key. Squares of f32 are exact in f64, so
  * single elements are ranked exactly by magnitude; sums are in row-major order. */
-static uint64_t unit_key(const float *score, size_t stride, size_t rows, size_t cols) {
+static uint64_t norm_key(const float *score, size_t stride, size_t rows, size_t cols) {
   double sum = 0;
   uint64_t key;
   for (size_t r = 0; r < rows; r++)
@@ -119,6 +120,21 @@ static uint64_t unit_key(const float *score, size_t stride, size_t rows, size_t 
       sum += (double)score[r * stride + c] * (double)score[r * stride + c];
   memcpy(&key, &sum, sizeof key);
   return key;
+}
+
+/* The sum of a unit, as a key in the order of the numbers; -0 cannot come from a sum with +0. */
+static uint64_t sum_key(const float *score, size_t stride, size_t rows, size_t cols) {
+  double sum = 0;
+  uint64_t key;
+  for (size_t r = 0; r < rows; r++)
+    for (size_t c = 0; c < cols; c++)
+      sum += (double)score[r * stride + c];
+  memcpy(&key, &sum, sizeof key);
+  return key ^ (key >> 63 ? UINT64_MAX : 1ull << 63);
+}
+
+static uint64_t unit_key(const projection *p, const float *score, size_t rows, size_t cols) {
+  return (p->by_value ? sum_key : norm_key)(score, p->cols, rows, cols);
 }
 
 static void mark(unsigned char *mask, size_t stride, size_t rows, size_t cols, unsigned char keep) {
@@ -135,7 +151,7 @@ static void rank_band(void *arg, size_t index) {
   for (size_t r = index * p->band; r < band_end(p, index); r += b->rows)
     for (size_t c = 0; c < across; c++)
       p->key[r / b->rows * across + c] =
-          unit_key(p->score + r * p->cols + c * b->cols, p->cols, b->rows, b->cols);
+          unit_key(p, p->score + r * p->cols + c * b->cols, b->rows, b->cols);
 }
 
 static void mark_band(void *arg, size_t index) {
@@ -169,17 +185,19 @@ static spo_status project_blocks(projection *p, double sparsity, const char *nam
 
 /* ---- N:M ---- */
 
-/* One group of up to m columns, shared by `rows` rows: keeps the n of highest rank. */
-static void project_group(const float *score, size_t stride, size_t rows, size_t group, uint32_t n,
-                          unsigned char *mask) {
+/* One group of up to m columns at `at`, shared by the pattern's rows: keeps the n of highest rank.
+ */
+static void project_group(const projection *p, size_t at, size_t group) {
   uint64_t key[LIMIT];
+  uint32_t n = p->pattern->n;
+  size_t rows = p->pattern->rows;
   for (size_t c = 0; c < group; c++)
-    key[c] = unit_key(score + c, stride, rows, 1);
+    key[c] = unit_key(p, p->score + at + c, rows, 1);
   for (size_t c = 0; c < group; c++) {
     size_t rank = 0;
     for (size_t d = 0; d < group; d++)
       rank += key[d] > key[c] || (key[d] == key[c] && d < c);
-    mark(mask + c, stride, rows, 1, rank < n);
+    mark(p->mask + at + c, p->cols, rows, 1, rank < n);
   }
 }
 
@@ -219,7 +237,7 @@ LANES(project_fours, (const float *score, size_t groups, uint32_t n, unsigned ch
 /* As much of a row as whole vectors cover; returns how many columns that is. */
 static size_t project_vectors(const projection *p, size_t at) {
   const spo_pattern *nm = p->pattern;
-  if (nm->m != 4 || nm->rows != 1) return 0;
+  if (nm->m != 4 || nm->rows != 1 || p->by_value) return 0;
   size_t done = p->cols / LANES_16 * LANES_16;
   project_fours(p->score + at, done / 4, nm->n, p->mask + at);
   return done;
@@ -236,7 +254,7 @@ static void project_nm_band(void *arg, size_t index) {
     all_bad |= bad;
     for (size_t c = project_vectors(p, at); c < p->cols; c += nm->m) {
       size_t group = p->cols - c < nm->m ? p->cols - c : nm->m;
-      project_group(p->score + at + c, p->cols, nm->rows, group, nm->n, p->mask + at + c);
+      project_group(p, at + c, group);
     }
   }
   p->bad[index] = all_bad;
@@ -248,7 +266,9 @@ static spo_status project_single(const projection *p, double sparsity, const cha
                                  const spo_pool *pool, spo_error *error) {
   size_t count = p->rows * p->cols;
   const spo_span span = {.name = name, .score = p->score, .count = count, .keep = p->mask};
-  spo_status status = spo_select_scores(&span, 1, spo_keep_count(count, sparsity), pool, error);
+  uint64_t k = spo_keep_count(count, sparsity);
+  spo_status status =
+      (p->by_value ? spo_select_signed : spo_select_scores)(&span, 1, k, pool, error);
   return status == SPO_E_NONFINITE ? name_nonfinite(p, name, error) : status;
 }
 
@@ -271,27 +291,37 @@ static spo_status run_bands(projection *p, spo_task *task, const char *name, con
   return bad ? name_nonfinite(p, name, error) : SPO_OK;
 }
 
-spo_status spo_project(const spo_goal *goal, const char *name, const float *score, size_t rows,
-                       size_t cols, unsigned char *mask, const spo_pool *pool, spo_error *error) {
-  spo_status status = spo_goal_check(goal, name, rows, cols, error);
-  if (status != SPO_OK || rows * cols == 0) return status;
-  projection p = {.pattern = &goal->pattern,
-                  .score = score,
-                  .rows = rows,
-                  .cols = cols,
-                  .mask = mask,
-                  .band = rows_of_band(&goal->pattern, cols)};
+/* A projection whose scores, ranking and mask are set. */
+static spo_status project(projection *p, const spo_goal *goal, const char *name,
+                          const spo_pool *pool, spo_error *error) {
+  spo_status status = spo_goal_check(goal, name, p->rows, p->cols, error);
+  if (status != SPO_OK || p->rows * p->cols == 0) return status;
+  p->pattern = &goal->pattern;
+  p->band = rows_of_band(&goal->pattern, p->cols);
   switch (goal->pattern.kind) {
   case SPO_UNSTRUCTURED:
-    return project_single(&p, goal->sparsity, name, pool, error);
+    return project_single(p, goal->sparsity, name, pool, error);
   case SPO_NM:
-    return run_bands(&p, project_nm_band, name, pool, error);
+    return run_bands(p, project_nm_band, name, pool, error);
   case SPO_BLOCK:
-    status = run_bands(&p, check_band, name, pool, error);
-    return status == SPO_OK ? project_blocks(&p, goal->sparsity, name, pool, error) : status;
+    status = run_bands(p, check_band, name, pool, error);
+    return status == SPO_OK ? project_blocks(p, goal->sparsity, name, pool, error) : status;
   case SPO_DENSE:
     break;
   }
-  memset(mask, 1, rows * cols);
-  return run_bands(&p, check_band, name, pool, error);
+  memset(p->mask, 1, p->rows * p->cols);
+  return run_bands(p, check_band, name, pool, error);
+}
+
+spo_status spo_project(const spo_goal *goal, const char *name, const float *score, size_t rows,
+                       size_t cols, unsigned char *mask, const spo_pool *pool, spo_error *error) {
+  projection p = {.score = score, .rows = rows, .cols = cols, .mask = mask};
+  return project(&p, goal, name, pool, error);
+}
+
+spo_status spo_project_signed(const spo_goal *goal, const char *name, const float *score,
+                              size_t rows, size_t cols, unsigned char *mask, const spo_pool *pool,
+                              spo_error *error) {
+  projection p = {.score = score, .rows = rows, .cols = cols, .mask = mask, .by_value = true};
+  return project(&p, goal, name, pool, error);
 }

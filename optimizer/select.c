@@ -1,5 +1,6 @@
 /* Exact selection of the k largest: a radix search for the k-th key, then one pass in index order.
  * Among equals the lower index is kept. Counts are integers, so threads change nothing. */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,10 +51,11 @@ void spo_select(const uint64_t *key, size_t count, size_t k, unsigned char *keep
 
 /* ---- magnitudes of f32, over several arrays ---- */
 
-/* The bits of |x| are the key: 31 bits, found in three digits from the top. */
-enum { GRAIN = 1 << 18, LEVELS = 3, BINS = 1 << 11, INFINITE_BIN = 255 << 3 };
-static const unsigned shift_of[LEVELS] = {20, 9, 0};
-static const uint32_t bins_of[LEVELS] = {1 << 11, 1 << 11, 1 << 9};
+/* A key has 31 bits, or 32 by value, found in three digits from the top. */
+enum { GRAIN = 1 << 18, LEVELS = 3, BINS = 1 << 11 };
+static const unsigned shift_of[2][LEVELS] = {{20, 9, 0}, {21, 10, 0}};
+static const uint32_t bins_of[2][LEVELS] = {{1 << 11, 1 << 11, 1 << 9},
+                                            {1 << 11, 1 << 11, 1 << 10}};
 
 typedef struct block {
   const float *score;
@@ -66,37 +68,52 @@ typedef struct block {
 typedef struct search {
   block *blocks;
   size_t count;
+  bool by_value; /* not by magnitude */
   unsigned level;
   uint32_t prefix; /* the digits found, and at the end the key of rank k */
 } search;
 
-static uint32_t magnitude_key(float x) {
+/* The bits of |x|; or, by value, all bits in an order that is that of the numbers, -0 being +0. */
+static inline uint32_t key_of(float x, bool by_value) {
   uint32_t bits;
+  if (by_value) x += 0.0f;
   memcpy(&bits, &x, sizeof bits);
-  return bits & 0x7fffffffu;
+  if (!by_value) return bits & 0x7fffffffu;
+  return bits ^ (bits >> 31 ? UINT32_MAX : 0x80000000u);
 }
 
-static void count_first(block *b) {
+/* The loops below are there twice, for a constant `by_value` each. */
+static inline void count_first(block *b, bool by_value) {
+  unsigned shift = shift_of[by_value][0];
   memset(b->bin, 0, sizeof b->bin);
   for (size_t i = 0; i < b->count; i++)
-    b->bin[magnitude_key(b->score[i]) >> 20]++;
+    b->bin[key_of(b->score[i], by_value) >> shift]++;
 }
 
 /* Those whose digits above are the ones found. */
-static void count_digit(void *arg, size_t index) {
-  const search *s = arg;
-  block *b = &s->blocks[index];
-  if (s->level == 0) {
-    count_first(b);
-    return;
-  }
-  unsigned above = shift_of[s->level - 1], shift = shift_of[s->level];
-  uint32_t found = s->prefix >> above, digit = bins_of[s->level] - 1;
+static inline void count_next(block *b, const search *s, bool by_value) {
+  unsigned above = shift_of[by_value][s->level - 1], shift = shift_of[by_value][s->level];
+  uint32_t found = s->prefix >> above, digit = bins_of[by_value][s->level] - 1;
   memset(b->bin, 0, sizeof b->bin);
   for (size_t i = 0; i < b->count; i++) {
-    uint32_t key = magnitude_key(b->score[i]);
+    uint32_t key = key_of(b->score[i], by_value);
     if (key >> above == found) b->bin[(key >> shift) & digit]++;
   }
+}
+
+static inline void count_block(block *b, const search *s, bool by_value) {
+  if (s->level == 0)
+    count_first(b, by_value);
+  else
+    count_next(b, s, by_value);
+}
+
+static void count_digit(void *arg, size_t index) {
+  const search *s = arg;
+  if (s->by_value)
+    count_block(&s->blocks[index], s, true);
+  else
+    count_block(&s->blocks[index], s, false);
 }
 
 static uint64_t in_bin(const search *s, uint32_t bin) {
@@ -106,23 +123,26 @@ static uint64_t in_bin(const search *s, uint32_t bin) {
   return sum;
 }
 
+/* The first digits of numbers that are not finite end at `low` and begin at `high`. */
 static bool has_nonfinite(const search *s) {
-  for (uint32_t bin = INFINITE_BIN; bin < BINS; bin++)
-    if (in_bin(s, bin) != 0) return true;
+  uint32_t low = s->by_value ? key_of(-FLT_MAX, true) >> shift_of[1][0] : 0;
+  uint32_t high = key_of(INFINITY, s->by_value) >> shift_of[s->by_value][0];
+  for (uint32_t bin = 0; bin < BINS; bin++)
+    if ((bin < low || bin >= high) && in_bin(s, bin) != 0) return true;
   return false;
 }
 
 /* Finds the level's digit; *k becomes the rank among the keys that have it. */
 static void find_digit(search *s, uint64_t *k) {
-  uint32_t bin = bins_of[s->level] - 1;
+  uint32_t bin = bins_of[s->by_value][s->level] - 1;
   for (uint64_t here; (here = in_bin(s, bin)) < *k; bin--)
     *k -= here;
-  s->prefix |= bin << shift_of[s->level];
+  s->prefix |= bin << shift_of[s->by_value][s->level];
 }
 
 /* The first `ties` keys that equal the threshold are kept. */
 static void share_ties(search *s, uint64_t ties) {
-  uint32_t bin = s->prefix & (bins_of[LEVELS - 1] - 1);
+  uint32_t bin = s->prefix & (bins_of[s->by_value][LEVELS - 1] - 1);
   for (size_t i = 0; i < s->count; i++) {
     block *b = &s->blocks[i];
     b->ties = b->bin[bin] < ties ? b->bin[bin] : ties;
@@ -130,22 +150,29 @@ static void share_ties(search *s, uint64_t ties) {
   }
 }
 
-static void mark_block(void *arg, size_t index) {
-  const search *s = arg;
-  const block *b = &s->blocks[index];
-  uint32_t threshold = s->prefix, equal = b->bin[threshold & (bins_of[LEVELS - 1] - 1)];
+static inline void mark(const block *b, const search *s, bool by_value) {
+  uint32_t threshold = s->prefix, last = bins_of[by_value][LEVELS - 1] - 1;
+  uint32_t equal = b->bin[threshold & last];
   uint64_t ties = b->ties;
   if (ties == 0 || ties == equal) { /* no key needs to be counted */
     uint32_t least = threshold + (ties == 0 && equal != 0);
     for (size_t i = 0; i < b->count; i++)
-      b->keep[i] = magnitude_key(b->score[i]) >= least;
+      b->keep[i] = key_of(b->score[i], by_value) >= least;
     return;
   }
   for (size_t i = 0; i < b->count; i++) {
-    uint32_t key = magnitude_key(b->score[i]);
+    uint32_t key = key_of(b->score[i], by_value);
     b->keep[i] = key > threshold || (key == threshold && ties > 0);
     if (key == threshold && ties > 0) ties--;
   }
+}
+
+static void mark_block(void *arg, size_t index) {
+  const search *s = arg;
+  if (s->by_value)
+    mark(&s->blocks[index], s, true);
+  else
+    mark(&s->blocks[index], s, false);
 }
 
 static spo_status find_nonfinite(const spo_span *spans, size_t count, spo_error *error) {
@@ -180,15 +207,16 @@ static spo_status search_and_mark(search *s, const spo_span *spans, size_t count
     if (s->level == 0 && has_nonfinite(s)) return find_nonfinite(spans, count, error);
     if (k > 0) find_digit(s, &rank);
   }
-  if (k == 0) s->prefix = UINT32_MAX >> 1; /* above every finite key */
+  if (k == 0)
+    s->prefix = s->by_value ? UINT32_MAX - 1 : UINT32_MAX >> 1; /* above every finite key */
   share_ties(s, rank);
   spo_run(pool, mark_block, s, s->count);
   return SPO_OK;
 }
 
-spo_status spo_select_scores(const spo_span *spans, size_t count, uint64_t k, const spo_pool *pool,
-                             spo_error *error) {
-  search s = {.count = cut_blocks(spans, count, NULL)};
+static spo_status select_largest(const spo_span *spans, size_t count, uint64_t k, bool by_value,
+                                 const spo_pool *pool, spo_error *error) {
+  search s = {.count = cut_blocks(spans, count, NULL), .by_value = by_value};
   if (s.count == 0) return SPO_OK;
   s.blocks = malloc(s.count * sizeof *s.blocks);
   if (!s.blocks) return spo_fail(error, SPO_E_MEMORY, "no memory to select among %zu spans", count);
@@ -196,4 +224,14 @@ spo_status spo_select_scores(const spo_span *spans, size_t count, uint64_t k, co
   spo_status status = search_and_mark(&s, spans, count, k, pool, error);
   free(s.blocks);
   return status;
+}
+
+spo_status spo_select_scores(const spo_span *spans, size_t count, uint64_t k, const spo_pool *pool,
+                             spo_error *error) {
+  return select_largest(spans, count, k, false, pool, error);
+}
+
+spo_status spo_select_signed(const spo_span *spans, size_t count, uint64_t k, const spo_pool *pool,
+                             spo_error *error) {
+  return select_largest(spans, count, k, true, pool, error);
 }

@@ -101,10 +101,20 @@ typedef struct spo_span {
 spo_status spo_select_scores(const spo_span *spans, size_t count, uint64_t k, const spo_pool *pool,
                              spo_error *error);
 
+/* The same for the largest scores, whatever their sign. */
+spo_status spo_select_signed(const spo_span *spans, size_t count, uint64_t k, const spo_pool *pool,
+                             spo_error *error);
+
 /* The best mask of the goal for |score| [rows, cols]: mask[rows * cols], 1 to keep. Blocks and rows
  * that share a choice are ranked by their L2 norm: that is the Euclidean projection. */
 spo_status spo_project(const spo_goal *goal, const char *name, const float *score, size_t rows,
                        size_t cols, unsigned char *mask, const spo_pool *pool, spo_error *error);
+
+/* The same for scores that have a sign, of which the largest are kept. Blocks and rows that share a
+ * choice are ranked by the sum of their scores. */
+spo_status spo_project_signed(const spo_goal *goal, const char *name, const float *score,
+                              size_t rows, size_t cols, unsigned char *mask, const spo_pool *pool,
+                              spo_error *error);
 
 /* ---- schedules ---- */
 typedef enum spo_curve { SPO_CONSTANT, SPO_LINEAR, SPO_CUBIC, SPO_COSINE } spo_curve;

@@ -48,6 +48,9 @@ spo_status spo_recipe_check(const spo_recipe *recipe, spo_error *error);
 /* True where the options alone say how sparse a weight becomes, and the goal's sparsity need not be
  * set: a given lambda, or scores against a threshold. */
 bool spo_recipe_is_free(const spo_recipe *recipe);
+/* The sparsity after `step` updates, of methods that have `begin` and `end`: 0 before begin, then
+ * rising by a cubic curve, each `every` steps. */
+double spo_recipe_sparsity(const spo_recipe *recipe, uint64_t step, uint64_t every);
 /* Of a checked recipe: equal for those that ask for the same, whatever options of other methods
  * hold. */
 uint64_t spo_recipe_hash(const spo_recipe *recipe);

@@ -31,37 +31,15 @@ uint64_t spo_share_of(const spo_context *c, double share) {
 }
 
 double spo_sparsity_at(const spo_context *c, uint64_t step, uint64_t every) {
-  const spo_recipe *r = &c->recipe;
-  double to = r->goal.sparsity;
-  spo_pattern_implies(&r->goal.pattern, &to);
-  spo_schedule s = {.curve = SPO_CUBIC,
-                    .from = r->initial_sparsity < to ? r->initial_sparsity : to,
-                    .to = to,
-                    .begin = spo_share_of(c, r->begin),
-                    .end = spo_share_of(c, r->end),
-                    .every = every};
-  return step < s.begin ? 0 : spo_schedule_at(&s, step);
+  return spo_recipe_sparsity(&c->recipe, step, every);
 }
 
 /* ---- masks ---- */
 
-/* The recipe's pattern at a lower sparsity, if it is lower: N:M drops so many fewer of each M. */
-static spo_goal goal_at(const spo_goal *end, double sparsity) {
-  spo_goal goal = *end;
-  if (goal.pattern.kind == SPO_NM) {
-    uint32_t m = goal.pattern.m, n = (uint32_t)spo_keep_count(m, sparsity);
-    goal.pattern.n = n > end->pattern.n ? n : end->pattern.n;
-    goal.sparsity = SPO_IMPLIED;
-  } else if (goal.pattern.kind != SPO_DENSE) {
-    goal.sparsity = sparsity < end->sparsity ? sparsity : end->sparsity;
-  }
-  return goal;
-}
-
 spo_status spo_call_project(const spo_call *c, double sparsity, const float *score,
                             unsigned char *mask) {
   const spo_context *x = c->context;
-  spo_goal goal = goal_at(&x->recipe.goal, sparsity);
+  spo_goal goal = spo_goal_at(&x->recipe.goal, sparsity);
   return spo_project(&goal, x->name, score, x->rows, x->cols, mask, c->pool, c->error);
 }
 
