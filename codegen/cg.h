@@ -278,6 +278,7 @@ typedef struct packed_part {
   const void *data;
   size_t size;
   uint64_t nnz;
+  uint64_t units; /* blocks, single non-zeros or runs of inputs, as cost_count_part counts them */
   uint32_t slabs;
 } packed_part;
 /* list: slabs in which a gather lists its rows without non-zeros as well. */

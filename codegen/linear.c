@@ -338,7 +338,7 @@ static uint32_t row_count(const ir_part *p) {
 static void add_part_cost(const linear *l, const ir_part *p, const packed_part *packed,
                           const cost_table *unit, double *cost) {
   cost_counts n = {0};
-  cost_count_part(p, row_count(p), packed->nnz / (p->r * p->c), &n);
+  cost_count_part(p, row_count(p), packed->units, &n);
   double per_byte = cost_total(unit, &n) / (double)packed->size;
   const uint64_t *directory = packed->data;
   uint32_t records = packed->slabs * l->chunks;

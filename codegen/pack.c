@@ -44,7 +44,8 @@ typedef struct packer {
   uint32_t k;                   /* inputs of the whole weight */
   uint32_t *rows;               /* the part's rows, in order */
   uint32_t row_count;
-  unsigned list; /* LIST_… */
+  unsigned list;  /* LIST_… */
+  uint64_t units; /* packed so far */
   buffer head, index, values, buckets;
 } packer;
 
@@ -107,6 +108,7 @@ static void block_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t l
       if (!block_taken(q, rows, col)) continue;
       uint16_t local = (uint16_t)((col - lo) / c);
       put(&q->index, &local, 2);
+      q->units++;
       count++;
       for (uint32_t j = 0; j < c; j++)
         for (uint32_t i = 0; i < r; i++) {
@@ -134,6 +136,7 @@ static void gather_row(packer *q, uint32_t row, uint32_t base, uint32_t lo, uint
     if (!run_taken(q, row, col)) continue;
     unsigned char local = (unsigned char)((col - lo) / c);
     put(&q->index, &local, 1);
+    q->units++;
     for (uint32_t j = 0; j < c; j++) {
       float v = weight(q, row, col + j);
       put(&q->values, &v, 4);
@@ -222,6 +225,7 @@ static void put_pair(packer *q, const row_bits *u, const row_pair *p) {
     int set = x && y ? BOTH : x ? FIRST : SECOND;
     if (x || y) unit[set][n[set]++] = (unsigned char)j;
   }
+  q->units += 2 * n[BOTH] + n[FIRST] + n[SECOND];
   put(&q->index, unit[BOTH], n[BOTH]);
   for (uint32_t i = 0; i < n[BOTH]; i++) {
     put_run(q, u, first, unit[BOTH][i], false);
@@ -350,5 +354,5 @@ packed_part pack_part(arena *a, const ir_graph *g, const ir_value *v, uint32_t i
   memcpy(out.data, directory, directory_bytes);
   static const unsigned char behind[GATHER_AHEAD];
   if (q.p->kernel == K_gather) put(&out, behind, sizeof behind);
-  return (packed_part){out.data, out.size, count_nonzeros(&q, m), slabs};
+  return (packed_part){out.data, out.size, count_nonzeros(&q, m), q.units, slabs};
 }

@@ -7,11 +7,19 @@
 #include "tests/diff/diff_common.h"
 
 loaded *loaded_new(arena *a, ir_graph *g) {
+  return loaded_new_as(a, g, NULL);
+}
+
+loaded *loaded_new_as(arena *a, ir_graph *g, const pattern *imposed) {
   loaded *m = arena_new_one(a, loaded);
   m->a = a;
   m->fill = 0xFF;
   diag *d = diag_new(a);
   pass_options options = {.opt_level = 2, .isa = ISA_X86_64_V4};
+  if (imposed) {
+    options.sparse = SPARSE_PATTERN;
+    options.sparse_pattern = *imposed;
+  }
   pass_context context = {.arena = a, .diag = d, .options = &options};
   codegen_options o = {.levels = {ISA_X86_64_V4, ISA_X86_64_V3},
                        .level_count = 2,

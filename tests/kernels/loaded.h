@@ -14,6 +14,8 @@ typedef struct loaded {
 
 /* Compiles `g` for both ISA levels; the test fails when that does. */
 loaded *loaded_new(arena *a, ir_graph *g);
+/* With this pattern imposed on every linear. */
+loaded *loaded_new_as(arena *a, ir_graph *g, const pattern *imposed);
 void loaded_free(loaded *m);
 /* Fills in the call's size, weights and workspace. */
 void loaded_prepare(const loaded *m, spcc_call *call);

@@ -9,16 +9,29 @@
 enum { OUTPUTS = 768, INPUTS = 48, TOKENS = 64, FILL = 0x3F };
 
 /* Every weight in outputs [lo, hi), 4 of 100 elsewhere. */
-static ir_graph *model(arena *a, uint32_t lo, uint32_t hi) {
+static float *full_rows(arena *a, uint32_t lo, uint32_t hi) {
   rng r = {5};
-  ir_graph *g = ir_graph_new(a, "shares");
-  g->max_batch = 1;
-  g->max_sequence = TOKENS;
   float *w = arena_array(a, float, (size_t)OUTPUTS *INPUTS);
   for (uint32_t i = 0; i < OUTPUTS * INPUTS; i++) {
     bool full = i / INPUTS >= lo && i / INPUTS < hi;
     if (full || rng_chance(&r, 4)) w[i] = 0.2F + 0.1F * rng_normal(&r);
   }
+  return w;
+}
+
+/* Every fourth output of the second half. */
+static float *thin_blocks(arena *a) {
+  float *w = arena_array(a, float, (size_t)OUTPUTS *INPUTS);
+  for (uint32_t row = OUTPUTS / 2; row < OUTPUTS; row += 4)
+    for (uint32_t i = 0; i < INPUTS; i++)
+      w[row * INPUTS + i] = 0.5F;
+  return w;
+}
+
+static ir_graph *model(arena *a, const float *w) {
+  ir_graph *g = ir_graph_new(a, "shares");
+  g->max_batch = 1;
+  g->max_sequence = TOKENS;
   ir_type type = ir_type_make(IR_F32, 3, (const int64_t[]){DIM_B, DIM_S, INPUTS});
   ir_id input = ir_add_input(g, "x", type), x = ir_add_op(g, "rows", OP_pack, &input, 1);
   ir_id in[] = {x, ir_add_const(g, "w", ir_type2(OUTPUTS, INPUTS), w)};
@@ -87,7 +100,7 @@ START_TEST(threads_share_by_cost) {
   for (uint32_t i = 0; i < 3; i++)
     for (uint32_t level = SPCC_CPU_X86_64_V3; level <= spcc_cpu(); level++) {
       arena *a = diff_arena();
-      loaded *m = loaded_new(a, model(a, cases[i].lo, cases[i].hi));
+      loaded *m = loaded_new(a, model(a, full_rows(a, cases[i].lo, cases[i].hi)));
       m->fill = FILL;
       uint32_t rows = first_share(a, m, level);
       ck_assert_msg(rows >= cases[i].rows_min && rows <= cases[i].rows_max,
@@ -98,11 +111,28 @@ START_TEST(threads_share_by_cost) {
 }
 END_TEST
 
+/* A block costs what its elements cost, zeros or not. */
+START_TEST(blocks_count_with_their_zeros) {
+  pattern four = {.kind = PATTERN_BLOCK, .rows = 4, .cols = 1};
+  for (uint32_t level = SPCC_CPU_X86_64_V3; level <= spcc_cpu(); level++) {
+    arena *a = diff_arena();
+    loaded *m = loaded_new_as(a, model(a, thin_blocks(a)), &four);
+    m->fill = FILL;
+    uint32_t rows = first_share(a, m, level);
+    ck_assert_msg(rows >= 512 && rows <= 592, "level %u: the first thread takes %u rows", level,
+                  rows);
+    loaded_free(m);
+    arena_free(a);
+  }
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("shares");
   TCase *t = tcase_create("shares");
   tcase_set_timeout(t, 0);
   tcase_add_test(t, threads_share_by_cost);
+  tcase_add_test(t, blocks_count_with_their_zeros);
   suite_add_tcase(s, t);
   return run_suite(s);
 }
