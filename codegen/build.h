@@ -2,7 +2,8 @@
  * read like the loop nests that they are. Nothing here knows of models.
  *
  * At most one argument of a call may emit code: C leaves the order of arguments to its compiler,
- * and objects must not depend on who compiled spcc. The test determinism_builds watches over it. */
+ * and objects must not depend on who compiled spcc. scripts/check_order.py and the test
+ * determinism_builds watch over it. */
 #ifndef SPCC_CODEGEN_BUILD_H
 #define SPCC_CODEGEN_BUILD_H
 
