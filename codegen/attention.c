@@ -5,6 +5,8 @@
  * S stays in the task's scratch. Sequences are packed back to back, so a tile can hold queries of
  * several: only the vectors with queries of the item's sequence are computed, in strips of up to
  * MAX_VECS, and only its lanes are stored. */
+#include <math.h>
+
 #include "codegen/cg.h"
 
 enum {
@@ -103,15 +105,25 @@ static void product_step(bld *b, V i, void *context, V *acc) {
   multiply_add(b, acc, p->rows, p->vecs, w, p->w_row, x);
 }
 
-/* Scores of the strip's queries and the keys [key, key + rows). Keys of other sequences at the
- * borders are computed too and never read. */
-static void score_tile(const attn *t, const attn_item *it, const strip *s, V key) {
+/* What the scores of key `key` start from: its bias, but minus infinity, which no maximum takes, if
+ * it belongs to another sequence. */
+static V score_start(const attn *t, const attn_item *it, V key) {
+  bld *b = t->b;
+  V bias = b_load(b, b->f32, b_at(b, it->kbias, b_muli(b, key, 4)), 4);
+  V from = b_ge(b, key, it->start), to = b_lt(b, key, it->end);
+  return vsplat(b, b_select(b, b_and(b, from, to), bias, kf(b, -INFINITY)));
+}
+
+/* Scores of the strip's queries and the keys [key, key + rows), and their maxima for each query.
+ * Keys of other sequences at the borders are computed too and never read. */
+static void score_tile(const attn *t, const attn_item *it, const strip *s, V key, V *max) {
   bld *b = t->b;
   V acc[MAX_ACC];
-  V kb = b_at(b, it->kbias, b_muli(b, key, 4));
-  for (uint32_t r = 0; r < s->rows; r++)
+  for (uint32_t r = 0; r < s->rows; r++) {
+    V first = score_start(t, it, b_addi(b, key, r));
     for (uint32_t j = 0; j < s->vecs; j++)
-      acc[r * s->vecs + j] = vsplat_at(b, kb, (uint64_t)r * 4);
+      acc[r * s->vecs + j] = first;
+  }
   product p = {.rows = s->rows,
                .vecs = s->vecs,
                .w = b_at(b, it->k, token_at(b, key, t->k_channels)),
@@ -126,51 +138,31 @@ static void score_tile(const attn *t, const attn_item *it, const strip *s, V key
   V row = score_row(t, it, s, key);
   for (uint32_t i = 0; i < s->rows * s->vecs; i++)
     vstore(b, acc[i], row, (uint64_t)i * b->isa->lanes * 4);
+  for (uint32_t i = 0; i < s->rows * s->vecs; i++)
+    max[i % s->vecs] = vmax(b, acc[i], max[i % s->vecs]);
 }
 
-/* for each key of the sequence: carry[] = body(S row of the key) */
-typedef void key_body(const attn *t, const strip *s, V row, V *carry);
-
-static void over_keys(const attn *t, const attn_item *it, const strip *s, V *carry, uint32_t n,
-                      key_body *body) {
-  loop key = b_loop(t->b, it->start, it->end, 1, carry, n);
-  body(t, s, score_row(t, it, s, key.i), carry);
-  b_loop_end(t->b, &key, carry);
-}
-
-static void max_body(const attn *t, const strip *s, V row, V *carry) {
-  V x[16];
-  load_vectors(t->b, row, s->vecs, x);
-  for (uint32_t j = 0; j < s->vecs; j++)
-    carry[j] = vmax(t->b, x[j], carry[j]);
-}
-
-/* carry: sums, then the maxima. P = exp(scale (S - max)), unnormalised; the difference is taken
- * first, for it is exact where it matters, however large the scores are. */
-static void exp_body(const attn *t, const strip *s, V row, V *carry) {
+/* Softmax down the columns of S, from their maxima: S becomes P = exp(scale (S - max)),
+ * unnormalised; the difference is taken first, for it is exact where it matters, however large the
+ * scores are. Returns 1 / sum for each vector. */
+static void softmax(const attn *t, const attn_item *it, const strip *s, const V *max, V *inverse) {
   bld *b = t->b;
-  V x[16], factor = vk(b, t->scale * 1.44269504088896340736);
+  V sum[MAX_VECS], x[MAX_VECS];
+  for (uint32_t j = 0; j < s->vecs; j++)
+    sum[j] = vk(b, 0.0);
+  loop key = b_loop(b, it->start, it->end, 1, sum, s->vecs);
+  V row = score_row(t, it, s, key.i);
   load_vectors(b, row, s->vecs, x);
-  for (uint32_t j = 0; j < s->vecs; j++) {
-    V e = m_exp2_nonpositive(b, vmul(b, vsub(b, x[j], carry[s->vecs + j]), factor));
-    carry[j] = vadd(b, carry[j], e);
-    vstore(b, e, row, (uint64_t)j * b->isa->lanes * 4);
-  }
-}
-
-/* Softmax down the columns of S; returns 1 / sum for each vector. */
-static void softmax(const attn *t, const attn_item *it, const strip *s, V *inverse) {
-  bld *b = t->b;
-  V carry[32];
-  load_vectors(b, score_row(t, it, s, it->start), s->vecs, carry);
-  over_keys(t, it, s, carry, s->vecs, max_body);
-  for (uint32_t j = 0; j < s->vecs; j++) {
-    carry[s->vecs + j] = carry[j];
-    carry[j] = vk(b, 0.0);
-  }
-  over_keys(t, it, s, carry, 2 * s->vecs, exp_body);
   for (uint32_t j = 0; j < s->vecs; j++)
-    inverse[j] = vdiv(b, vk(b, 1.0), carry[j]);
+    x[j] = vsub(b, x[j], max[j]);
+  m_exp_nonpositive(b, t->scale, x, s->vecs);
+  for (uint32_t j = 0; j < s->vecs; j++) {
+    sum[j] = vadd(b, sum[j], x[j]);
+    vstore(b, x[j], row, (uint64_t)j * b->isa->lanes * 4);
+  }
+  b_loop_end(b, &key, sum);
+  for (uint32_t j = 0; j < s->vecs; j++)
+    inverse[j] = vdiv(b, vk(b, 1.0), sum[j]);
 }
 
 /* acc[r][j] += V[d + r][key] P[key][j] over the keys of one sequence. The keys are walked tile by
@@ -237,11 +229,13 @@ static void context(const attn *t, const attn_item *it, const strip *s, const V 
 /* All of one strip. */
 static void attend(const attn *t, const attn_item *it, const strip *s) {
   bld *b = t->b;
-  V inverse[16];
-  loop keys = b_loop(b, s->key0, it->end, s->rows, NULL, 0);
-  score_tile(t, it, s, keys.i);
-  b_loop_end(b, &keys, NULL);
-  softmax(t, it, s, inverse);
+  V inverse[MAX_VECS], max[MAX_VECS];
+  for (uint32_t j = 0; j < s->vecs; j++)
+    max[j] = vk(b, -INFINITY);
+  loop keys = b_loop(b, s->key0, it->end, s->rows, max, s->vecs);
+  score_tile(t, it, s, keys.i, max);
+  b_loop_end(b, &keys, max);
+  softmax(t, it, s, max, inverse);
   uint32_t whole = t->d / s->rows * s->rows;
   context(t, it, s, inverse, 0, whole, s->rows);
   context(t, it, s, inverse, whole, t->d, 1);

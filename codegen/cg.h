@@ -163,8 +163,11 @@ bool cg_per_batch(const ir_value *v);
 uint32_t cg_channels(const ir_value *v);
 
 /* ---- math on vectors, mathfn.c ---- */
-V m_exp2_nonpositive(bld *b, V t); /* 2^t for t <= 0; below 2^-126 denormal, which counts as 0 */
-V m_gelu(bld *b, V x);             /* erf form */
+/* x[i] = e^(scale x[i]) for x <= 0, scale > 0, up to EXP_VECTORS at once; below 2^-126 denormal,
+ * which counts as 0. */
+enum { EXP_VECTORS = 4 };
+void m_exp_nonpositive(bld *b, double scale, V *x, uint32_t n);
+V m_gelu(bld *b, V x); /* erf form */
 V m_gelu_tanh(bld *b, V x);
 V m_tanh(bld *b, V x);
 V m_act(bld *b, enum ir_act act, V x);

@@ -259,9 +259,9 @@ static void head_softmax(bld *b, const head *h) {
   loop t2 = b_loop(b, zero, h->length, 1, NULL, 0);
   V x = get(b, s2, t2.i);
   x = vsub(b, x, get(b, h->maxima, t2.i));
-  V e = m_exp2_nonpositive(b, vmul(b, x, kf(b, 1.44269504088896340736)));
-  put(b, e, s2, t2.i);
-  put(b, vadd(b, get(b, h->sums, t2.i), e), h->sums, t2.i);
+  m_exp_nonpositive(b, 1.0, &x, 1);
+  put(b, x, s2, t2.i);
+  put(b, vadd(b, get(b, h->sums, t2.i), x), h->sums, t2.i);
   b_loop_end(b, &t2, NULL);
   b_loop_end(b, &k2, NULL);
 }

@@ -1,6 +1,9 @@
 /* Elementary functions on vectors of f32, as polynomials. Coefficients are our own minimax fits
  * (weighted least squares, Lawson's iteration); the errors stated are of the fit plus f32
  * rounding, measured over every 1e-4 of the range. */
+#include <float.h>
+#include <math.h>
+
 #include "codegen/cg.h"
 
 static V horner(bld *b, V x, const double *c, uint32_t n) {
@@ -30,15 +33,33 @@ static V power_of_two(bld *b, V bits) {
   return LLVMBuildBitCast(b->b, e, b->vf, "");
 }
 
-/* n is added to the exponent field of 2^f. At n = -127 that leaves a denormal number: 2^f is at
- * least 1 there, for t is cut off at -127. */
-V m_exp2_nonpositive(bld *b, V t) {
-  t = vmax(b, vk(b, -127.0), t);
-  V bits, f = split(b, t, &bits);
-  V p = vfma(b, f, horner(b, f, exp2_poly, 6), vk(b, 1.0));
-  V n = LLVMBuildShl(b->b, bits, vsplat(b, k32(b, 23)), "");
-  V e = LLVMBuildAdd(b->b, LLVMBuildBitCast(b->b, p, b->vi, ""), n, "");
-  return LLVMBuildBitCast(b->b, e, b->vf, "");
+/* x[i] becomes e^(scale x[i]), step by step for all of them: one alone is a chain of dependent
+ * instructions. The power of two n is added to the exponent field of 2^f. At n = -127 that leaves a
+ * denormal number: x is cut off where f is 0.1 there, so 2^f is at least 1. */
+void m_exp_nonpositive(bld *b, double scale, V *x, uint32_t n) {
+  double per = scale * 1.44269504088896340736, lowest = fmax(-126.9 / per, -FLT_MAX);
+  V bits[EXP_VECTORS], p[EXP_VECTORS], magic = vk(b, 0x1.8p23), shift = vsplat(b, k32(b, 23));
+  for (uint32_t i = 0; i < n; i++)
+    x[i] = vmax(b, vk(b, lowest), x[i]);
+  for (uint32_t i = 0; i < n; i++)
+    bits[i] = vfma(b, x[i], vk(b, per), magic);
+  for (uint32_t i = 0; i < n; i++)
+    p[i] = vsub(b, magic, bits[i]);
+  for (uint32_t i = 0; i < n; i++)
+    x[i] = vfma(b, x[i], vk(b, per), p[i]);
+  for (uint32_t i = 0; i < n; i++)
+    p[i] = vk(b, exp2_poly[5]);
+  for (uint32_t k = 6; k-- > 0;)
+    for (uint32_t i = 0; i < n; i++)
+      p[i] = vfma(b, p[i], x[i], vk(b, k ? exp2_poly[k - 1] : 1.0));
+  for (uint32_t i = 0; i < n; i++) {
+    bits[i] = LLVMBuildBitCast(b->b, bits[i], b->vi, "");
+    bits[i] = LLVMBuildShl(b->b, bits[i], shift, "");
+  }
+  for (uint32_t i = 0; i < n; i++) {
+    x[i] = LLVMBuildAdd(b->b, LLVMBuildBitCast(b->b, p[i], b->vi, ""), bits[i], "");
+    x[i] = LLVMBuildBitCast(b->b, x[i], b->vf, "");
+  }
 }
 
 /* 2^t - 1 for |t| <= 60, with full relative precision around 0. */
