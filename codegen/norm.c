@@ -1,50 +1,72 @@
-/* LayerNorm over channels, 16 tokens at a time: vertical loops without shuffles. Two passes for the
- * statistics keep them accurate (the mean first, then squared differences). */
+/* LayerNorm over channels, 16 tokens at a time: vertical loops without shuffles. A quarter does not
+ * stay in L1, so it is read only twice: for the statistics, and to be normalised. */
 #include "codegen/cg.h"
 
-enum { UNROLL = 4 /* channels in flight: independent sums hide the latency of the add */ };
+enum { BLOCK = 8 /* channels that wait in registers for their mean */ };
 
-/* Sums of f(x) over channels for each vector of the quarter; the order is fixed. */
-static void sum_channels(bld *b, V x, uint32_t channels, const V *mean, V *sum) {
-  uint32_t vecs = 16 / b->isa->lanes, whole = channels / UNROLL * UNROLL;
-  V acc[2 * UNROLL];
-  for (uint32_t i = 0; i < vecs * UNROLL; i++)
-    acc[i] = vk(b, 0.0);
-  uint32_t bounds[] = {0, whole, channels}, steps[] = {UNROLL, 1};
+/* Mean and sum of squared differences from it, of one vector in each of some channels. */
+typedef struct statistics {
+  V mean, squares;
+} statistics;
+
+/* Of `n` channels from byte `at` on, a constant up to BLOCK. The mean comes first, which keeps the
+ * squares accurate. */
+static statistics block_statistics(bld *b, V x, uint64_t at, uint32_t n) {
+  V v[BLOCK], sum = vk(b, 0.0), squares = sum;
+  for (uint32_t u = 0; u < n; u++) {
+    v[u] = vload(b, x, u * TILE_BYTES + at);
+    sum = vadd(b, sum, v[u]);
+  }
+  V mean = vmul(b, sum, vk(b, 1.0 / n));
+  for (uint32_t u = 0; u < n; u++) {
+    V d = vsub(b, v[u], mean);
+    squares = vfma(b, d, d, squares);
+  }
+  return (statistics){mean, squares};
+}
+
+/* all += block: `share` of all channels so far are the block's, `before` is share times the number
+ * of channels before it. */
+static void merge(bld *b, statistics *all, statistics block, V share, V before) {
+  V d = vsub(b, block.mean, all->mean);
+  all->mean = vfma(b, d, share, all->mean);
+  V squares = vadd(b, all->squares, block.squares);
+  all->squares = vfma(b, vmul(b, d, d), before, squares);
+}
+
+/* Statistics of all channels for each vector of the quarter; the order is fixed. */
+static void channel_statistics(bld *b, V x, uint32_t channels, statistics *all) {
+  uint32_t vecs = 16 / b->isa->lanes, whole = channels / BLOCK * BLOCK;
+  V carry[4] = {vk(b, 0.0), vk(b, 0.0), vk(b, 0.0), vk(b, 0.0)};
+  uint32_t bounds[] = {0, whole, channels}, steps[] = {BLOCK, 1};
   for (uint32_t part = 0; part < 2; part++) {
-    loop l =
-        b_loop(b, k64(b, bounds[part]), k64(b, bounds[part + 1]), steps[part], acc, vecs * UNROLL);
+    uint32_t n = steps[part];
+    loop l = b_loop(b, k64(b, bounds[part]), k64(b, bounds[part + 1]), n, carry, 2 * vecs);
     V at = b_at(b, x, b_muli(b, l.i, TILE_BYTES));
-    for (uint32_t u = 0; u < steps[part]; u++)
-      for (uint32_t j = 0; j < vecs; j++) {
-        V v = vload(b, at, (uint64_t)u * TILE_BYTES + (uint64_t)j * b->isa->lanes * 4);
-        V *a = &acc[u * vecs + j];
-        if (mean) {
-          V d = vsub(b, v, mean[j]);
-          *a = vfma(b, d, d, *a);
-        } else {
-          *a = vadd(b, *a, v);
-        }
-      }
-    b_loop_end(b, &l, acc);
+    V done = LLVMBuildSIToFP(b->b, l.i, b->f32, "");
+    V share = vdiv(b, kf(b, n), vadd(b, done, kf(b, n)));
+    V before = vsplat(b, vmul(b, share, done));
+    share = vsplat(b, share);
+    for (uint32_t j = 0; j < vecs; j++) {
+      statistics s = {carry[2 * j], carry[2 * j + 1]};
+      merge(b, &s, block_statistics(b, at, (uint64_t)j * b->isa->lanes * 4, n), share, before);
+      carry[2 * j] = s.mean;
+      carry[2 * j + 1] = s.squares;
+    }
+    b_loop_end(b, &l, carry);
   }
-  for (uint32_t j = 0; j < vecs; j++) {
-    V low = vadd(b, acc[j], acc[vecs + j]);
-    V high = vadd(b, acc[2 * vecs + j], acc[3 * vecs + j]);
-    sum[j] = vadd(b, low, high);
-  }
+  for (uint32_t j = 0; j < vecs; j++)
+    all[j] = (statistics){carry[2 * j], carry[2 * j + 1]};
 }
 
 void emit_norm_quarter(cg *c, V x, V y, V gamma, V beta, uint32_t channels, double eps) {
   bld *b = &c->b;
   uint32_t vecs = 16 / b->isa->lanes;
-  V mean[2], factor[2], n = vk(b, (double)channels);
-  sum_channels(b, x, channels, NULL, mean);
-  for (uint32_t j = 0; j < vecs; j++)
-    mean[j] = vdiv(b, mean[j], n);
-  sum_channels(b, x, channels, mean, factor);
+  statistics all[2];
+  V factor[2];
+  channel_statistics(b, x, channels, all);
   for (uint32_t j = 0; j < vecs; j++) {
-    V variance = vdiv(b, factor[j], n);
+    V variance = vdiv(b, all[j].squares, vk(b, (double)channels));
     factor[j] = vdiv(b, vk(b, 1.0), vsqrt(b, vadd(b, variance, vk(b, eps))));
   }
   loop l = b_loop(b, k64(b, 0), k64(b, channels), 1, NULL, 0);
@@ -52,7 +74,7 @@ void emit_norm_quarter(cg *c, V x, V y, V gamma, V beta, uint32_t channels, doub
   V g = vsplat_at(b, b_at(b, gamma, param), 0), h = vsplat_at(b, b_at(b, beta, param), 0);
   for (uint32_t j = 0; j < vecs; j++) {
     uint64_t off = (uint64_t)j * b->isa->lanes * 4;
-    V v = vmul(b, vsub(b, vload(b, b_at(b, x, at), off), mean[j]), factor[j]);
+    V v = vmul(b, vsub(b, vload(b, b_at(b, x, at), off), all[j].mean), factor[j]);
     v = vfma(b, v, g, h);
     vstore(b, v, b_at(b, y, at), off);
   }
