@@ -59,21 +59,6 @@ static V score_row(const attn *t, const attn_item *it, const strip *s, V key) {
   return b_at(b, it->scratch, b_muli(b, b_sub(b, key, s->key0), strip_bytes(t, s)));
 }
 
-static void load_vectors(bld *b, V at, uint32_t vecs, V *x) {
-  for (uint32_t j = 0; j < vecs; j++)
-    x[j] = vload(b, at, (uint64_t)j * b->isa->lanes * 4);
-}
-
-/* acc[r][j] += w[r] x[j]; w[r] is the f32 `step` bytes behind w[r - 1]. */
-static void multiply_add(bld *b, V *acc, uint32_t rows, uint32_t vecs, V w, uint64_t step,
-                         const V *x) {
-  for (uint32_t r = 0; r < rows; r++) {
-    V wr = vsplat_at(b, w, r * step);
-    for (uint32_t j = 0; j < vecs; j++)
-      acc[r * vecs + j] = vfma(b, wr, x[j], acc[r * vecs + j]);
-  }
-}
-
 /* for (i = lo; i < hi; i++), UNROLL steps in a body */
 typedef void unrolled_body(bld *b, V i, void *context, V *acc);
 
@@ -98,11 +83,11 @@ typedef struct product {
 
 static void product_step(bld *b, V i, void *context, V *acc) {
   const product *p = context;
-  V x[16];
-  load_vectors(b, b_at(b, p->x, b_muli(b, i, p->x_step)), p->vecs, x);
+  V x[MAX_VECS];
+  vload_row(b, b_at(b, p->x, b_muli(b, i, p->x_step)), 0, p->vecs, x);
   V w = b_at(b, p->w, b_muli(b, i, p->w_step));
   if (p->soon) b_prefetch(b, b_at(b, p->soon, b_muli(b, i, p->soon_step)), 0);
-  multiply_add(b, acc, p->rows, p->vecs, w, p->w_row, x);
+  vfma_tile(b, acc, p->rows, p->vecs, w, 0, p->w_row, x);
 }
 
 /* What the scores of key `key` start from: its bias, but minus infinity, which no maximum takes, if
@@ -152,7 +137,7 @@ static void softmax(const attn *t, const attn_item *it, const strip *s, const V 
     sum[j] = vk(b, 0.0);
   loop key = b_loop(b, it->start, it->end, 1, sum, s->vecs);
   V row = score_row(t, it, s, key.i);
-  load_vectors(b, row, s->vecs, x);
+  vload_row(b, row, 0, s->vecs, x);
   for (uint32_t j = 0; j < s->vecs; j++)
     x[j] = vsub(b, x[j], max[j]);
   m_exp_nonpositive(b, t->scale, x, s->vecs);

@@ -275,6 +275,10 @@ void vstore_masked(bld *b, V v, V p, uint64_t at, V mask) {
 V vsplat_at(bld *b, V p, uint64_t at) {
   return vsplat(b, b_load(b, b->f32, b_ati(b, p, at), 4));
 }
+void vload_row(bld *b, V p, uint64_t at, uint32_t n, V *x) {
+  for (uint32_t j = 0; j < n; j++)
+    x[j] = vload(b, p, at + (uint64_t)j * vector_bytes(b));
+}
 V vadd(bld *b, V x, V y) {
   return LLVMBuildFAdd(b->b, x, y, "");
 }
@@ -289,6 +293,14 @@ V vdiv(bld *b, V x, V y) {
 }
 V vfma(bld *b, V x, V y, V z) {
   return intrinsic(b, "llvm.fma", LLVMTypeOf(x), (V[]){x, y, z}, 3);
+}
+void vfma_tile(bld *b, V *acc, uint32_t rows, uint32_t n, V p, uint64_t at, uint64_t step,
+               const V *x) {
+  for (uint32_t r = 0; r < rows; r++) {
+    V w = vsplat_at(b, p, at + r * step);
+    for (uint32_t j = 0; j < n; j++)
+      acc[r * n + j] = vfma(b, w, x[j], acc[r * n + j]);
+  }
 }
 /* (x > y) ? x : y, as the machine's max does it: y when either is NaN. */
 V vmax(bld *b, V x, V y) {

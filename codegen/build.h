@@ -123,11 +123,16 @@ V vload_unaligned(bld *b, V p, uint64_t at);
 void vstore(bld *b, V v, V p, uint64_t at);
 void vstore_masked(bld *b, V v, V p, uint64_t at, V mask);
 V vsplat_at(bld *b, V p, uint64_t at); /* broadcast of the f32 there */
+/* x[j] = the vector j vectors behind p + at, for n of them. */
+void vload_row(bld *b, V p, uint64_t at, uint32_t n, V *x);
 V vadd(bld *b, V x, V y);
 V vsub(bld *b, V x, V y);
 V vmul(bld *b, V x, V y);
 V vdiv(bld *b, V x, V y);
 V vfma(bld *b, V x, V y, V z); /* x*y + z, one rounding */
+/* acc[r * n + j] += w[r] x[j], a register tile's step: w[r] is the f32 at p + at + r * step. */
+void vfma_tile(bld *b, V *acc, uint32_t rows, uint32_t n, V p, uint64_t at, uint64_t step,
+               const V *x);
 V vmax(bld *b, V x, V y);
 V vmin(bld *b, V x, V y);
 V vabs(bld *b, V x);

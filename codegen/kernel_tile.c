@@ -24,17 +24,12 @@ static group_rows load_rows(bld *b, const linear_shape *s, const kernel_args *a,
   return g;
 }
 
-/* acc[r][j] += w[r] * x[j] for one input: rows broadcasts, vecs loads, rows * vecs FMAs. */
+/* One input: rows broadcasts, vecs loads, rows * vecs FMAs. */
 static void multiply_add(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, uint64_t x_at, V w,
                          uint64_t w_at) {
   V xv[16];
-  for (uint32_t j = 0; j < vecs; j++)
-    xv[j] = vload(b, x, x_at + (uint64_t)j * b->isa->lanes * 4);
-  for (uint32_t r = 0; r < rows; r++) {
-    V wr = vsplat_at(b, w, w_at + (uint64_t)r * 4);
-    for (uint32_t j = 0; j < vecs; j++)
-      acc[r * vecs + j] = vfma(b, wr, xv[j], acc[r * vecs + j]);
-  }
+  vload_row(b, x, x_at, vecs, xv);
+  vfma_tile(b, acc, rows, vecs, w, w_at, 4, xv);
 }
 
 /* The weights of a large model come from memory, and a stream that is read as slowly as this one is
