@@ -8,7 +8,8 @@ foreach(library spcc_rt spcc_text spo)
 endforeach()
 install(TARGETS spcc spcc_rt spcc_text spo EXPORT spcc-targets)
 install(FILES runtime/spcc_rt.h text/spcc_wordpiece.h optimizer/spo.h optimizer/spo_recipe.h
-              optimizer/spo_train.h optimizer/spo_lowrank.h optimizer/spo_methods.def optimizer/spo_options.def
+              optimizer/spo_oneshot.h optimizer/spo_train.h optimizer/spo_lowrank.h
+              optimizer/spo_methods.def optimizer/spo_options.def
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 # Where `spcc bench --engine=torch` looks for it.
 install(FILES bench/torch_engine.py DESTINATION ${CMAKE_INSTALL_DATADIR}/spcc)
@@ -22,7 +23,9 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/spcc-config.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/spcc-config-version.cmake
               cmake/spcc-add-model.cmake DESTINATION ${package_dir})
 
-# From the folder of spcc.pc back to the prefix, so that an installed tree may be moved.
+# From the folder of the .pc files back to the prefix, so that an installed tree may be moved.
 file(RELATIVE_PATH pc_to_prefix /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
-configure_file(cmake/spcc.pc.in spcc.pc @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/spcc.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+foreach(pc spcc.pc spo.pc)
+  configure_file(cmake/${pc}.in ${pc} @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${pc} DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()

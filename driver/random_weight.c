@@ -16,6 +16,7 @@ enum err sparsify_error(spo_status status) {
   case SPO_E_VALUE:
   case SPO_E_THREAD:
   case SPO_E_STATE:
+  case SPO_E_NOT_SPD:
   case SPO_OK:
     break;
   }

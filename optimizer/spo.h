@@ -21,6 +21,7 @@ typedef enum spo_status {
   SPO_E_MEMORY = 5,    /* no memory */
   SPO_E_VALUE = 6,     /* an option out of its limits */
   SPO_E_THREAD = 7,    /* the system starts no more threads */
+  SPO_E_NOT_SPD = 8,   /* a Gram matrix is not positive definite */
   SPO_E_STATE = 9      /* a state of another recipe, tensor or version, or a damaged one */
 } spo_status;
 

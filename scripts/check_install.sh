@@ -14,6 +14,7 @@ echo "with the CMake package:"
 cmake -S "$source/tests/install" -B "$work/cmake" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
 cmake --build "$work/cmake" >"$work/log" || { cat "$work/log"; exit 1; }
 "$work/cmake/relu"
+"$work/cmake/prune"
 
 echo "with pkg-config:"
 mkdir "$work/pc"
@@ -24,3 +25,6 @@ flags=$(PKG_CONFIG_PATH="$pc" pkg-config --cflags --libs spcc)
 # The flags are several words on purpose.
 cc -I. "$source/tests/install/main.c" tiny.o $flags -o relu
 ./relu
+flags=$(PKG_CONFIG_PATH="$pc" pkg-config --cflags --libs spo)
+cc "$source/tests/install/prune.c" $flags -o prune
+./prune
