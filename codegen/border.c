@@ -25,13 +25,13 @@ static void transpose(bld *b, V *row) {
 }
 
 /* Where row indices come from: the packed token's row in the caller's memory, its position, or,
- * for tensors of one row per sequence, the row itself. */
+ * for tensors of one row per sequence, the sequence. */
 static V row_count(cg *c, V frame, bool per_batch) {
   return b_load64(&c->b, frame, per_batch ? F_BATCH : F_N);
 }
 V caller_row(cg *c, V frame, bool per_batch, V token) {
   bld *b = &c->b;
-  if (per_batch) return token;
+  if (per_batch) return b_add(b, b_load64(b, frame, F_FIRST), token);
   V at = b_muli(b, token, 4);
   return b_load32(b, b_at(b, b_loadp(b, frame, F_SRC), at), 0);
 }

@@ -32,7 +32,8 @@ void blob_copy(const blob *b, unsigned char *to);
 
 /* ---- the frame: what one call's phases share ----
  * A struct on the stack of <name>_run, read by every task. Offsets in bytes; pointers and 64-bit
- * integers. The arrays lie in the workspace. */
+ * integers. The arrays lie in the workspace. Tokens and sequences are those of the group that runs
+ * now, and are numbered from its first one on; rows in the caller's memory are the call's. */
 enum frame {
   F_IN = 0,       /* const void *const *: the caller's inputs */
   F_OUT = 8,      /* void *const * */
@@ -40,8 +41,8 @@ enum frame {
   F_WORK = 24,    /* the workspace's slots */
   F_SCRATCH = 32, /* of task 0; task i's is i * F_SCRATCH_STEP further */
   F_SCRATCH_STEP = 40,
-  F_N = 48, /* computed tokens */
-  F_BATCH = 56,
+  F_N = 48,      /* computed tokens */
+  F_BATCH = 56,  /* sequences */
   F_NT = 64,     /* token tiles: ceil(N / 64) */
   F_BT = 72,     /* sequence tiles: ceil(batch / 64) */
   F_START = 80,  /* i32[batch + 1]: first packed token of each sequence; [batch] = N */
@@ -56,7 +57,14 @@ enum frame {
   F_SCRATCH_ROW = 152, /* bytes of a row of padded positions */
   F_NQ = 160,          /* live quarters of tokens: ceil(N / 16) */
   F_BQ = 168,          /* live quarters of sequences: ceil(batch / 16) */
-  FRAME_BYTES = 192
+  F_FIRST = 176,       /* sequences of the call before the group */
+  F_NEXT = 184,        /* and up to its end */
+  F_NEXT_ROW = 192,    /* the row after its last one in the caller's memory */
+  F_CALL_BATCH = 200,  /* sequences of the call */
+  F_SEQUENCE = 208,    /* the call's */
+  F_LENGTHS = 216,     /* the call's, or NULL */
+  F_GROUP = 224,       /* most tokens of a group of several sequences, and most sequences of any */
+  FRAME_BYTES = 256
 };
 
 /* How many items of work a phase has. */
@@ -209,7 +217,7 @@ rows_sum rows_of(cg *c, V frame, const ir_value *v);
 rows_sum rows_from_caller(cg *c, V frame, const ir_value *v);
 /* Summand i's row for packed token (or sequence) `token`. */
 V summand_row(cg *c, V frame, const rows_sum *r, uint32_t i, V token);
-/* Row in the caller's tensors of a packed token; of a sequence: itself. */
+/* Row in the caller's tensors of a packed token, or of a sequence of the group. */
 V caller_row(cg *c, V frame, bool per_batch, V token);
 /* Zeros in the rows of sequence `seq` of output `out` that are not computed. */
 void zero_rest(cg *c, V frame, V out, uint32_t channels, V seq);
@@ -313,10 +321,21 @@ bool emit_entry(cg *c);
 V emit_detect(cg *c);                             /* u64 (): CPU level, see spcc_cpu_level */
 V emit_workspace_bytes(cg *c);                    /* u64 (u64 batch, u64 sequence, u64 threads) */
 V emit_check(cg *c, V workspace_bytes, V detect); /* i64 (call *): a status, or the level << 32 */
-V emit_prologue(cg *c);                           /* i64 (call *, frame *): a status */
+V emit_prologue(cg *c, V next_group);             /* i64 (call *, frame *): a status */
 V emit_info(cg *c);                               /* the spcc_info constant */
+V emit_next_group(cg *c);                         /* void (frame *): the group from F_NEXT on */
 /* The workspace and the run agree on this many threads at most. */
 enum { MAX_THREADS = 4096 };
+/* The sequences of a call go through the model in groups of about so many tokens per thread. What a
+ * layer of BERT-base makes of 256 tokens stays in L2 and L3; with more of them the time per token
+ * rises by a third and more, with fewer the last tile of a group is a larger share of it. */
+enum { GROUP_TOKENS = 256 };
+/* What the groups of a call hold at most, for the workspace and the prologue. */
+typedef struct group_limits {
+  V limit;         /* F_GROUP */
+  V tokens, batch; /* a sequence longer than the limit is a group */
+} group_limits;
+group_limits limits_of_groups(cg *c, V batch, V sequence, V threads);
 /* Bytes of the workspace before the slots: the frame's arrays. */
 ir_bytes frame_arrays(void);
 /* --pipeline=generic: the plain loops of one op, in the layout [channels][tokens]. */

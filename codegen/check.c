@@ -88,6 +88,15 @@ V scratch_bytes(cg *c, V positions) {
   return b_add(b, total, b_muli(b, b_mul(b, positions, rows), 4));
 }
 
+group_limits limits_of_groups(cg *c, V batch, V sequence, V threads) {
+  bld *b = &c->b;
+  group_limits g = {.limit = b_muli(b, threads, GROUP_TOKENS)};
+  V longest = b_max(b, g.limit, sequence);
+  g.tokens = b_min(b, b_mul(b, batch, sequence), longest);
+  g.batch = b_min(b, batch, g.limit);
+  return g;
+}
+
 V emit_workspace_bytes(cg *c) {
   bld *b = &c->b;
   LLVMTypeRef t[] = {b->i64, b->i64, b->i64};
@@ -95,7 +104,8 @@ V emit_workspace_bytes(cg *c) {
   ir_bytes arrays = frame_arrays(), slots = cg_slots_before(c, c->g->slot_count);
   V batch = b_arg(b, 0), sequence = b_arg(b, 1);
   V threads = b_min(b, b_max(b, b_arg(b, 2), k64(b, 1)), k64(b, MAX_THREADS));
-  V n_tiles = cg_tiles(c, b_mul(b, batch, sequence)), b_tiles = cg_tiles(c, batch);
+  group_limits group = limits_of_groups(c, batch, sequence, threads);
+  V n_tiles = cg_tiles(c, group.tokens), b_tiles = cg_tiles(c, group.batch);
   V scratch = b_mul(b, threads, scratch_bytes(c, cg_padded_positions(c, sequence)));
   V total = b_muli(b, n_tiles, arrays.per_n_tile + slots.per_n_tile);
   total = b_add(b, total, b_muli(b, b_tiles, arrays.per_b_tile + slots.per_b_tile));

@@ -113,18 +113,24 @@ static void call_hook(bld *b, V exec, V hook, uint32_t step, uint32_t enter) {
   b_end(b, &given);
 }
 
-/* void model(frame, hook): all steps for one ISA level, in order. */
-static V emit_model(cg *c, const isa *level, V dispatch) {
+/* void model(frame, hook): all steps for one ISA level, in order, for one group of sequences after
+ * the other. */
+static V emit_model(cg *c, const isa *level, V dispatch, V next_group) {
   bld *b = &c->b;
   LLVMTypeRef t[] = {b->ptr, b->ptr};
   V fn = b_function(b, arena_printf(c->a, "%s.model@%s", c->g->name, level->name), b->none, t, 2);
   V frame = b_arg(b, 0), hook = b_arg(b, 1), exec = b_loadp(b, frame, F_EXEC);
+  V batch = b_load64(b, frame, F_CALL_BATCH);
+  loop group = b_loop(b, k64(b, 0), batch, 1, NULL, 0);
+  b_call(b, next_group, &frame, 1);
   for (uint32_t i = 0; i < c->phase_count; i++) {
     call_hook(b, exec, hook, i, 1);
     V args[] = {frame, c->phases[i]->fn[level->level], phase_items(c, c->phases[i], frame)};
     b_call(b, dispatch, args, 3);
     call_hook(b, exec, hook, i, 0);
   }
+  b_return_if(b, b_eq(b, b_load64(b, frame, F_NEXT), batch), NULL);
+  b_loop_end(b, &group, NULL);
   b_return(b, NULL);
   return fn;
 }
@@ -179,10 +185,10 @@ static void emit_run(cg *c, V check, V prologue, const V *models) {
   V code = status(b, checked);
   b_return_if(b, b_eq(b, level, k64(b, 0)), code); /* refused, or nothing to do */
   V frame = b_local(b, LLVMArrayType2(b->i64, FRAME_BYTES / 8), NULL);
+  V args[] = {frame, fill_frame(c, call, frame)};
   V ready = b_call(b, prologue, (V[]){call, frame}, 2);
   code = status(b, ready);
   b_return_if(b, b_ne(b, ready, k64(b, SPCC_OK)), code);
-  V args[] = {frame, fill_frame(c, call, frame)};
   V saved = enter_fast_math(b);
   for (uint32_t i = 0; i < c->o->level_count; i++) {
     uint32_t cpu = isa_table[c->o->levels[i]].cpu_level;
@@ -225,10 +231,11 @@ bool emit_entry(cg *c) {
   V models[ISA_COUNT];
   b_set_isa(b, NULL);
   V workspace_bytes = emit_workspace_bytes(c), detect = emit_detect(c);
-  V check = emit_check(c, workspace_bytes, detect), prologue = emit_prologue(c);
+  V check = emit_check(c, workspace_bytes, detect), next_group = emit_next_group(c);
+  V prologue = emit_prologue(c, next_group);
   V dispatch = emit_dispatch(c, emit_task(c));
   for (uint32_t i = 0; i < c->o->level_count; i++)
-    models[i] = emit_model(c, &isa_table[c->o->levels[i]], dispatch);
+    models[i] = emit_model(c, &isa_table[c->o->levels[i]], dispatch, next_group);
   emit_run(c, check, prologue, models);
   emit_workspace(c, workspace_bytes);
   emit_info_function(c, emit_info(c));

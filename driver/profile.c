@@ -64,10 +64,12 @@ static bool run_once(profile *p) {
   if (!session_run(p->shared.dr, p->session)) return false;
   recorder_end(r);
   double *ms = new_times(p);
-  for (uint32_t i = 0; i < r->steps; i++)
-    ms[i] = milliseconds(r->now.steps[i]);
-  ms[r->steps] = milliseconds(r->now.call);
-  if (p->calls > 1 && ms[r->steps] >= milliseconds(p->fastest.call)) return true;
+  uint32_t steps = p->info->step_count;
+  memset(ms, 0, steps * sizeof *ms);
+  for (uint32_t i = 0; i < r->now.count; i++)
+    ms[r->now.runs[i].step] += milliseconds(r->now.runs[i].time);
+  ms[steps] = milliseconds(r->now.call);
+  if (p->calls > 1 && ms[steps] >= milliseconds(p->fastest.call)) return true;
   recording keep = r->now;
   r->now = p->fastest;
   p->fastest = keep;
@@ -76,8 +78,10 @@ static bool run_once(profile *p) {
 
 static bool warm_up(profile *p) {
   int64_t runs = flag_int(p->shared.dr, F_WARMUP, 3);
-  for (int64_t i = 0; i < runs; i++)
+  for (int64_t i = 0; i < runs; i++) {
+    recorder_begin(p->recorder);
     if (!session_run(p->shared.dr, p->session)) return false;
+  }
   return true;
 }
 
@@ -270,8 +274,7 @@ static bool open_engine(profile *p) {
     return diag_error(c->dr->diag, loc_file(c->path), E_OBJECT,
                       "this object does not say what its steps compute; compile it anew");
   p->level = p->engine.level;
-  p->recorder = recorder_new(c->dr->arena, p->info, p->session->call.exec);
-  p->fastest = recording_new(c->dr->arena, p->recorder);
+  p->recorder = recorder_new(c->dr->arena, p->session->call.exec);
   p->session->call.exec = &p->recorder->exec;
   return true;
 }

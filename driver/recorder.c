@@ -18,7 +18,7 @@ static void run_task(void *arg, uint32_t i) {
 static void forward(const spcc_exec *exec, uint32_t n, void (*task)(void *arg, uint32_t i),
                     void *arg) {
   const recorder *r = exec->context;
-  job j = {r->now.tasks + (size_t)r->step * r->threads, task, arg};
+  job j = {r->now.runs[r->now.count - 1].tasks, task, arg};
   if (r->inner)
     r->inner->parallel_for(r->inner, n, run_task, &j);
   else
@@ -26,24 +26,35 @@ static void forward(const spcc_exec *exec, uint32_t n, void (*task)(void *arg, u
       run_task(&j, i);
 }
 
+/* What an earlier call left in runs[count] is taken again. */
+static void begin_step(recorder *r, uint32_t step) {
+  recording *now = &r->now;
+  if (now->count == now->capacity) {
+    uint32_t wider = 2 * now->capacity + 256;
+    now->runs =
+        arena_grow(r->arena, now->runs, now->count, wider, sizeof *now->runs, _Alignof(step_run));
+    task_span *tasks = arena_array(r->arena, task_span, (size_t)(wider - now->count) * r->threads);
+    for (uint32_t i = now->count; i < wider; i++, tasks += r->threads)
+      now->runs[i].tasks = tasks;
+    now->capacity = wider;
+  }
+  step_run *run = &now->runs[now->count++];
+  run->step = step;
+  memset(run->tasks, 0, r->threads * sizeof *run->tasks);
+  run->time.begin = seconds_now();
+}
+
 static void note_step(const spcc_exec *exec, uint32_t step, uint32_t enter) {
   recorder *r = exec->context;
-  r->step = step;
   if (enter)
-    r->now.steps[step].begin = seconds_now();
+    begin_step(r, step);
   else
-    r->now.steps[step].end = seconds_now();
+    r->now.runs[r->now.count - 1].time.end = seconds_now();
 }
 
-recording recording_new(arena *a, const recorder *r) {
-  return (recording){.steps = arena_array(a, span, (size_t)r->steps + 1),
-                     .tasks = arena_array(a, task_span, (size_t)r->steps * r->threads + 1)};
-}
-
-recorder *recorder_new(arena *a, const spcc_info *info, const spcc_exec *inner) {
+recorder *recorder_new(arena *a, const spcc_exec *inner) {
   recorder *r = arena_new_one(a, recorder);
-  *r = (recorder){.inner = inner, .steps = info->step_count, .threads = inner ? inner->threads : 1};
-  r->now = recording_new(a, r);
+  *r = (recorder){.inner = inner, .threads = inner ? inner->threads : 1, .arena = a};
   r->exec = (spcc_exec){.size = sizeof r->exec,
                         .threads = r->threads,
                         .parallel_for = forward,
@@ -53,7 +64,7 @@ recorder *recorder_new(arena *a, const spcc_info *info, const spcc_exec *inner) 
 }
 
 void recorder_begin(recorder *r) {
-  memset(r->now.tasks, 0, (size_t)r->steps * r->threads * sizeof *r->now.tasks);
+  r->now.count = 0;
   r->now.call.begin = seconds_now();
 }
 

@@ -17,27 +17,31 @@ typedef struct task_span {
   pthread_t thread;
 } task_span;
 
+/* A step runs once for each group of sequences (docs/threads.md). */
+typedef struct step_run {
+  uint32_t step;
+  span time;
+  task_span *tasks; /* `threads` of them; none of a step that ran on one thread */
+} step_run;
+
 /* One call. */
 typedef struct recording {
   span call;
-  span *steps;      /* one per step */
-  task_span *tasks; /* per step `threads` of them; none of a step that ran on one thread */
+  step_run *runs; /* in the order in which they began */
+  uint32_t count, capacity;
 } recording;
 
 typedef struct recorder {
   spcc_exec exec; /* for spcc_call: wraps `inner` */
   const spcc_exec *inner;
-  uint32_t steps, threads;
-  uint32_t step; /* the one that runs */
+  uint32_t threads;
+  arena *arena;
   recording now; /* the last call */
 } recorder;
 
-/* A recorder for calls of `info`'s model on `inner`, or on the calling thread alone when that is
- * NULL. */
-recorder *recorder_new(arena *a, const spcc_info *info, const spcc_exec *inner);
-/* An empty recording of that size. */
-recording recording_new(arena *a, const recorder *r);
-/* Around each call. */
+/* A recorder for calls on `inner`, or on the calling thread alone when that is NULL. */
+recorder *recorder_new(arena *a, const spcc_exec *inner);
+/* Around each call, the first as well. */
 void recorder_begin(recorder *r);
 void recorder_end(recorder *r);
 

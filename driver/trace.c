@@ -53,10 +53,10 @@ static uint32_t lane_of(trace *t, arena *a, pthread_t thread) {
   return t->thread_count;
 }
 
-static void add_tasks(trace *t, arena *a, const recorder *r, uint32_t step) {
-  for (uint32_t i = 0; i < r->threads; i++) {
-    const task_span *s = &t->call->tasks[(size_t)step * r->threads + i];
-    if (s->time.end > 0) add_span(t, lane_of(t, a, s->thread), step, s->time);
+static void add_tasks(trace *t, arena *a, uint32_t threads, const step_run *run) {
+  for (uint32_t i = 0; i < threads; i++) {
+    const task_span *s = &run->tasks[i];
+    if (s->time.end > 0) add_span(t, lane_of(t, a, s->thread), run->step, s->time);
   }
 }
 
@@ -68,9 +68,9 @@ bool trace_format(driver *dr, const recorder *r, const recording *call, const sp
              .threads = arena_array(dr->arena, pthread_t, (size_t)r->threads + 1)};
   add_name(&t, "process_name", STEPS_LANE, info->name);
   add_name(&t, "thread_name", STEPS_LANE, "steps");
-  for (uint32_t i = 0; i < r->steps; i++) {
-    add_span(&t, STEPS_LANE, i, call->steps[i]);
-    add_tasks(&t, dr->arena, r, i);
+  for (uint32_t i = 0; i < call->count; i++) {
+    add_span(&t, STEPS_LANE, call->runs[i].step, call->runs[i].time);
+    add_tasks(&t, dr->arena, r->threads, &call->runs[i]);
   }
   json_t *all = json_pack("{s:o, s:s}", "traceEvents", t.events, "displayTimeUnit", "ms");
   char *text = all && !t.failed ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;

@@ -50,7 +50,8 @@ const char *spcc_cpu_name(uint32_t level);
 /* Runs tasks. parallel_for calls task(arg, i) once for each i in [0, n), n <= threads, in any order
  * and on any threads, and returns when all have returned. Tasks never wait for each other.
  * hook, when not NULL, is called on the calling thread before (enter = 1) and after (enter = 0)
- * each step of the model; step is an index into spcc_info's steps. */
+ * each step of the model; step is an index into spcc_info's steps. A call of many sequences goes
+ * through all steps several times, for one group of sequences after the other. */
 typedef struct spcc_exec spcc_exec;
 struct spcc_exec {
   uint32_t size;    /* sizeof(spcc_exec) */
@@ -184,7 +185,7 @@ typedef struct spcc_profile spcc_profile;
 /* Wraps `exec` (NULL: this thread alone) in one that measures every step of `info`'s model. */
 spcc_profile *spcc_profile_new(const spcc_info *info, const spcc_exec *exec);
 const spcc_exec *spcc_profile_exec(spcc_profile *profile);
-/* Nanoseconds and calls of a step so far. */
+/* Nanoseconds that a step took so far, and how often it ran. */
 void spcc_profile_step(const spcc_profile *profile, uint32_t step, uint64_t *ns, uint64_t *calls);
 void spcc_profile_free(spcc_profile *profile);
 

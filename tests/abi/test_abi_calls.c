@@ -154,6 +154,20 @@ static void refuse_value(int input, int32_t value) {
   }
 }
 
+/* Groups of sequences run one after the other, but nothing runs before all ids are looked at. */
+START_TEST(index_in_the_last_group) {
+  buffers_free(&b);
+  shape s = {.batch = 4, .sequence = 80, .types = true};
+  buffers_init(&b, &tiny, s, PLAIN, 1);
+  run_ok(&b);
+  for (uint32_t i = 0; i < OUT_COUNT; i++)
+    memset(b.out[i], 0x7f, b.out_bytes[i]);
+  b.in[IN_IDS][s.batch * s.sequence - 1] = b.model->vocab;
+  refused(b.call, SPCC_E_INDEX);
+  outputs_untouched();
+}
+END_TEST
+
 START_TEST(indices) {
   static const int32_t wrong_ids[] = {-1, 97, 98, INT32_MIN, INT32_MAX, 1 << 24};
   for (size_t i = 0; i < sizeof wrong_ids / sizeof wrong_ids[0]; i++)
@@ -331,6 +345,7 @@ static TCase *calls_of(const char *name, void (*setup)(void)) {
   tcase_add_test(c, dimensions);
   tcase_add_test(c, nothing_to_compute);
   tcase_add_test(c, indices);
+  tcase_add_test(c, index_in_the_last_group);
   tcase_add_test(c, digest);
   tcase_add_test(c, abi);
   tcase_add_test(c, cpu);

@@ -155,11 +155,21 @@ START_TEST(same_bits_for_any_threads) {
 }
 END_TEST
 
+/* Sequences go through a model in groups, which grow with the threads. */
+START_TEST(same_bits_for_any_groups) {
+  static const int32_t ragged[] = {79, 80, 0, 80};
+  same_bits(&tiny, (shape){.batch = 4, .sequence = 80, .mask = true, .types = true});
+  same_bits(&tiny, (shape){.batch = 4, .sequence = 80, .lengths = ragged});
+  same_bits(&other, (shape){.batch = 4, .sequence = 80, .types = true});
+  same_bits(&generic, (shape){.batch = 4, .sequence = 80, .mask = true});
+}
+END_TEST
+
 /* ---- hooks ---- */
 
 typedef struct journal {
   uint32_t next; /* the step to come */
-  uint32_t inside, wrong;
+  uint32_t inside, wrong, groups;
 } journal;
 
 static void note_step(const spcc_exec *exec, uint32_t step, uint32_t enter) {
@@ -167,12 +177,17 @@ static void note_step(const spcc_exec *exec, uint32_t step, uint32_t enter) {
   j->wrong += step != j->next || enter == j->inside;
   j->inside = enter;
   j->next += enter == 0;
+  if (j->next < tiny.info()->step_count) return;
+  j->next = 0;
+  j->groups++;
 }
 
+/* 3 sequences of 65 tokens are one group. 4 of 80 are two on one thread. */
 START_TEST(hooks_see_every_step_in_order) {
-  for (uint32_t threads = 1; threads <= 4; threads += 3) {
+  for (uint32_t i = 0; i < 4; i++) {
+    uint32_t threads = 1 + 3 * (i % 2);
     buffers b;
-    shape s = usual;
+    shape s = i < 2 ? usual : (shape){.batch = 4, .sequence = 80};
     s.threads = threads;
     buffers_init(&b, &tiny, s, PLAIN, 1);
     journal j = {0};
@@ -184,7 +199,8 @@ START_TEST(hooks_see_every_step_in_order) {
     ck_assert_int_eq(tiny.run(&call), SPCC_OK);
     ck_assert_uint_eq(j.wrong, 0);
     ck_assert_uint_eq(j.inside, 0);
-    ck_assert_uint_eq(j.next, tiny.info()->step_count);
+    ck_assert_uint_eq(j.next, 0);
+    ck_assert_uint_eq(j.groups, i == 2 ? 2 : 1);
     buffers_free(&b);
   }
 }
@@ -256,6 +272,7 @@ int main(void) {
   tcase_add_test(c, threads_share_three_models);
   tcase_add_test(c, a_model_under_two_names);
   tcase_add_test(c, same_bits_for_any_threads);
+  tcase_add_test(c, same_bits_for_any_groups);
   tcase_add_test(c, hooks_see_every_step_in_order);
   tcase_add_test(c, profile_measures_every_step);
   tcase_add_test(c, steps_say_their_work);

@@ -94,9 +94,8 @@ static void check_span(span s, double begin, double end) {
 
 START_TEST(records_steps_and_tasks) {
   arena *a = arena_new(1 << 20, full, NULL);
-  spcc_info info = {.step_count = 2};
   spcc_exec inner = {.size = sizeof inner, .threads = 3, .parallel_for = pass_on};
-  recorder *r = recorder_new(a, &info, &inner);
+  recorder *r = recorder_new(a, &inner);
   ck_assert_uint_eq(r->exec.threads, 3);
   uint32_t counts[3] = {0};
   now = 100;
@@ -105,27 +104,59 @@ START_TEST(records_steps_and_tasks) {
   call_model(&r->exec, counts);
   recorder_end(r);
   check_span(r->now.call, 100, 109);
-  check_span(r->now.steps[0], 101, 102);
-  check_span(r->now.steps[1], 103, 108);
+  ck_assert_uint_eq(r->now.count, 2);
+  const step_run *runs = r->now.runs;
+  ck_assert_uint_eq(runs[0].step, 0);
+  check_span(runs[0].time, 101, 102);
+  ck_assert_uint_eq(runs[1].step, 1);
+  check_span(runs[1].time, 103, 108);
   for (int i = 0; i < 3; i++)
-    check_span(r->now.tasks[i].time, 0, 0);
-  check_span(r->now.tasks[3].time, 104, 105);
-  check_span(r->now.tasks[4].time, 106, 107);
-  check_span(r->now.tasks[5].time, 0, 0);
-  ck_assert(pthread_equal(r->now.tasks[3].thread, pthread_self()));
+    check_span(runs[0].tasks[i].time, 0, 0);
+  check_span(runs[1].tasks[0].time, 104, 105);
+  check_span(runs[1].tasks[1].time, 106, 107);
+  check_span(runs[1].tasks[2].time, 0, 0);
+  ck_assert(pthread_equal(runs[1].tasks[0].thread, pthread_self()));
   ck_assert_uint_eq(counts[0] + counts[1], 2);
   ck_assert_uint_eq(tasks_run, 2);
-  recorder_begin(r); /* a call without tasks leaves none of the last one's */
+  recorder_begin(r); /* a call leaves nothing of the last one's */
+  r->exec.hook(&r->exec, 0, 1);
+  r->exec.hook(&r->exec, 0, 0);
+  r->exec.hook(&r->exec, 1, 1);
+  r->exec.hook(&r->exec, 1, 0);
   recorder_end(r);
-  check_span(r->now.tasks[3].time, 0, 0);
+  ck_assert_uint_eq(r->now.count, 2);
+  check_span(r->now.runs[1].tasks[0].time, 0, 0);
+  arena_free(a);
+}
+END_TEST
+
+/* A step that runs for one group of sequences after the other, more often than a recording has room
+ * for at first. */
+START_TEST(records_every_group) {
+  arena *a = arena_new(1 << 20, full, NULL);
+  spcc_exec inner = {.size = sizeof inner, .threads = 2, .parallel_for = pass_on};
+  recorder *r = recorder_new(a, &inner);
+  uint32_t counts[2] = {0};
+  recorder_begin(r);
+  now = 0;
+  for (int group = 0; group < 1000; group++)
+    call_model(&r->exec, counts);
+  ck_assert_uint_eq(r->now.count, 2000);
+  for (uint32_t i = 0; i < 1000; i++) {
+    const step_run *runs = &r->now.runs[2 * (size_t)i];
+    ck_assert(runs[0].step == 0 && runs[1].step == 1);
+    check_span(runs[0].time, 8.0 * i, 8.0 * i + 1);
+    check_span(runs[1].time, 8.0 * i + 2, 8.0 * i + 7);
+    check_span(runs[1].tasks[0].time, 8.0 * i + 3, 8.0 * i + 4);
+    check_span(runs[1].tasks[1].time, 8.0 * i + 5, 8.0 * i + 6);
+  }
   arena_free(a);
 }
 END_TEST
 
 START_TEST(records_without_an_exec) {
   arena *a = arena_new(1 << 20, full, NULL);
-  spcc_info info = {.step_count = 2};
-  recorder *r = recorder_new(a, &info, NULL);
+  recorder *r = recorder_new(a, NULL);
   ck_assert_uint_eq(r->exec.threads, 1);
   uint32_t counts[2] = {0};
   recorder_begin(r);
@@ -145,6 +176,7 @@ int main(void) {
   tcase_add_test(all, probe_counts_its_work);
   tcase_add_test(all, no_probe_for_other_levels);
   tcase_add_test(all, records_steps_and_tasks);
+  tcase_add_test(all, records_every_group);
   tcase_add_test(all, records_without_an_exec);
   suite_add_tcase(suite, all);
   SRunner *runner = srunner_create(suite);
