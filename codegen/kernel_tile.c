@@ -196,6 +196,10 @@ typedef struct block_context {
   uint32_t cols;
 } block_context;
 
+/* With fewer vectors a block has so few FMAs that loads are what it waits for, and asking for its
+ * inputs early is a load more. */
+enum { VECS_PREFETCHED = 3 };
+
 /* The activations of a block that comes soon: its inputs are in L2, in no order that the machine
  * could foresee. Behind a group's last block the indices are those of the next one, behind the
  * record's last they are padding (BLOCKS_AHEAD). */
@@ -209,17 +213,28 @@ static void prefetch_inputs(bld *b, const block_context *d, V i, uint32_t vecs, 
       b_prefetch(b, xk, (uint64_t)j * TILE_BYTES + at);
 }
 
-static void block_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *context) {
-  const block_context *d = context;
-  loop i = b_loop(b, k64(b, 0), d->count, 1, acc, rows * vecs);
-  V column = b_load(b, b->i16, b_at(b, d->index, b_muli(b, i.i, 2)), 2);
+/* Block `i` of a group. */
+static void block_step(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, const block_context *d,
+                       V i) {
+  V column = b_load(b, b->i16, b_at(b, d->index, b_muli(b, i, 2)), 2);
   V xk = b_at(b, x, b_muli(b, b_zext(b, column), (uint64_t)d->cols * TILE_BYTES));
-  V w = b_at(b, d->values, b_muli(b, i.i, (uint64_t)d->cols * rows * 4));
+  V w = b_at(b, d->values, b_muli(b, i, (uint64_t)d->cols * rows * 4));
   prefetch_weights(b, w, rows * d->cols, vecs);
-  prefetch_inputs(b, d, i.i, vecs, x);
+  if (vecs >= VECS_PREFETCHED) prefetch_inputs(b, d, i, vecs, x);
   for (uint32_t j = 0; j < d->cols; j++)
     multiply_add(b, acc, rows, vecs, xk, (uint64_t)j * TILE_BYTES, w, (uint64_t)j * rows * 4);
+}
+
+/* The blocks from `from` on. */
+static void block_steps(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, const block_context *d,
+                        V from) {
+  loop i = b_loop(b, from, d->count, 1, acc, rows * vecs);
+  block_step(b, acc, rows, vecs, x, d, i.i);
   b_loop_end(b, &i, acc);
+}
+
+static void block_body(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, void *context) {
+  block_steps(b, acc, rows, vecs, x, context, k64(b, 0));
 }
 
 /* Vectors of tokens for groups of r outputs: three instead of two where the registers allow it, for
@@ -229,26 +244,108 @@ static uint32_t block_vecs(const isa *level, uint32_t r) {
   return three ? 3 : level->block_vecs;
 }
 
+/* Where the next group is in the head, the index and the values of a record. */
+enum cursor { HEAD, INDEX, VALUES, CURSORS };
+
+/* A kernel function of blocks. */
+typedef struct block_kernel {
+  const linear_shape *s;
+  kernel_ends e;
+  kernel_args a;
+  uint32_t r, cols;
+} block_kernel;
+
+static void first_group(bld *b, const block_kernel *k, V *cursor) {
+  static const uint64_t field[CURSORS] = {R_HEAD, R_INDEX, R_VALUES};
+  for (uint32_t i = 0; i < CURSORS; i++)
+    cursor[i] = b_at(b, k->a.record, b_load32(b, k->a.record, field[i]));
+}
+
+/* Reads a group's head, u32 number of blocks, u32 rows[r], and moves the cursors past the group. */
+static block_context next_group(bld *b, const block_kernel *k, V *cursor, group_rows *rows) {
+  block_context d = {cursor[INDEX], cursor[VALUES], b_load32(b, cursor[HEAD], 0), k->cols};
+  *rows = load_rows(b, k->s, &k->a, k->e, b_ati(b, cursor[HEAD], 4), k->r);
+  cursor[HEAD] = b_ati(b, cursor[HEAD], 4 + (uint64_t)k->r * 4);
+  cursor[INDEX] = b_at(b, cursor[INDEX], b_muli(b, d.count, 2));
+  cursor[VALUES] = b_at(b, cursor[VALUES], b_muli(b, d.count, (uint64_t)k->cols * k->r * 4));
+  return d;
+}
+
+/* `groups` groups against `quarters` quarters of tokens, one group after the other. */
+static void block_groups(cg *c, const block_kernel *k, V *cursor, V groups, V quarters) {
+  bld *b = &c->b;
+  kernel_args a = k->a;
+  a.quarters = quarters;
+  loop l = b_loop(b, k64(b, 0), groups, 1, cursor, CURSORS);
+  group_rows rows;
+  block_context d = next_group(b, k, cursor, &rows);
+  over_tokens(c, k->s, k->e, &a, &rows, block_vecs(b->isa, k->r), block_body, &d);
+  b_loop_end(b, &l, cursor);
+}
+
+/* Two groups against one vector of tokens: they take turns, for the accumulators of one are too few
+ * to hide the FMA's latency. */
+static void two_groups(bld *b, const block_kernel *k, V *cursor, V x, V y_at) {
+  group_rows rows[2];
+  block_context d[2];
+  V acc[2 * MAX_BLOCK_ROWS];
+  for (uint32_t i = 0; i < 2; i++) {
+    d[i] = next_group(b, k, cursor, &rows[i]);
+    start(b, k->e.first, &rows[i], 1, y_at, acc + i * k->r);
+  }
+  V both = b_min(b, d[0].count, d[1].count);
+  loop l = b_loop(b, k64(b, 0), both, 1, acc, 2 * k->r);
+  for (uint32_t i = 0; i < 2; i++)
+    block_step(b, acc + i * k->r, k->r, 1, x, &d[i], l.i);
+  b_loop_end(b, &l, acc);
+  for (uint32_t i = 0; i < 2; i++) {
+    block_steps(b, acc + i * k->r, k->r, 1, x, &d[i], both);
+    finish(b, k->s, k->e.last, &rows[i], 1, y_at, acc + i * k->r);
+  }
+}
+
+/* All groups against a last quarter that is alone in its tile, the one after `tiles` others. */
+static void lone_quarter(cg *c, const block_kernel *k, V groups, V tiles) {
+  bld *b = &c->b;
+  V cursor[CURSORS], pairs = b_shr(b, groups, 1);
+  first_group(b, k, cursor);
+  block_kernel at = *k;
+  V x = b_at(b, k->a.x, b_mul(b, tiles, k->a.x_step)), y_at = b_mul(b, tiles, k->a.y_step);
+  loop l = b_loop(b, k64(b, 0), pairs, 1, cursor, CURSORS);
+  two_groups(b, k, cursor, x, y_at);
+  b_loop_end(b, &l, cursor);
+  at.a.x = x;
+  at.a.y = b_at(b, k->a.y, y_at);
+  at.a.residual = k->s->residual ? b_at(b, k->a.residual, y_at) : NULL;
+  V odd = b_and(b, groups, k64(b, 1));
+  block_groups(c, &at, cursor, odd, k64(b, 1));
+}
+
 V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols) {
   char key[160];
   kernel_key(key, sizeof key, c, "block", s, e, r, cols);
   V fn = cg_shared(c, key);
   if (fn) return fn;
-  kernel_args a = kernel_begin(c, key);
   bld *b = &c->b;
+  block_kernel k = {s, e, kernel_begin(c, key), r, cols};
   fn = b->fn;
-  V cursor[] = {b_at(b, a.record, b_load32(b, a.record, R_HEAD)),
-                b_at(b, a.record, b_load32(b, a.record, R_INDEX)),
-                b_at(b, a.record, b_load32(b, a.record, R_VALUES))};
-  loop l = b_loop(b, k64(b, 0), b_load32(b, a.record, R_GROUPS), 1, cursor, 3);
-  /* A group's head: u32 number of blocks, u32 rows[r]. */
-  block_context d = {cursor[1], cursor[2], b_load32(b, cursor[0], 0), cols};
-  group_rows g = load_rows(b, s, &a, e, b_ati(b, cursor[0], 4), r);
-  over_tokens(c, s, e, &a, &g, block_vecs(b->isa, r), block_body, &d);
-  cursor[0] = b_ati(b, cursor[0], 4 + (uint64_t)r * 4);
-  cursor[1] = b_at(b, cursor[1], b_muli(b, d.count, 2));
-  cursor[2] = b_at(b, cursor[2], b_muli(b, d.count, (uint64_t)cols * r * 4));
-  b_loop_end(b, &l, cursor);
+  V cursor[CURSORS], groups = b_load32(b, k.a.record, R_GROUPS), quarters = k.a.quarters;
+  bool pairs = b->isa->lanes == QUARTER && r <= 4;
+  V alone = k64(b, 0);
+  if (pairs) {
+    V rest = b_and(b, quarters, k64(b, TILE_QUARTERS - 1));
+    alone = b_zext(b, b_eq(b, rest, k64(b, 1)));
+  }
+  V others = b_sub(b, quarters, alone);
+  first_group(b, &k, cursor);
+  branch f = b_if(b, b_ne(b, others, k64(b, 0)));
+  block_groups(c, &k, cursor, groups, others);
+  b_end(b, &f);
+  if (pairs) {
+    f = b_if(b, b_ne(b, alone, k64(b, 0)));
+    lone_quarter(c, &k, groups, b_shr(b, others, 2));
+    b_end(b, &f);
+  }
   b_return(b, NULL);
   cg_share(c, key, fn);
   return fn;
