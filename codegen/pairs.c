@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "codegen/pairs.h"
+#include "support/bits.h"
 
 /* Cycles on two tiles of tokens: a load that two rows share saves about 2 of the 10 that a unit of
  * each takes; a row with one unit less idles through the 5 of its partner's. */
@@ -14,12 +15,6 @@ typedef struct row_units {
   uint32_t row, count;
   bool paired;
 } row_units;
-
-static uint32_t bits_in(uint64_t x) {
-  x -= (x >> 1) & 0x5555555555555555u;
-  x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-  return (uint32_t)((((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u) >> 56);
-}
 
 static uint32_t shared_units(const uint64_t *x, const uint64_t *y, uint32_t words) {
   uint32_t n = 0;

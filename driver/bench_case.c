@@ -12,8 +12,8 @@ bool case_is_yaml(const char *path) {
 
 /* Flags that have no meaning for what is measured. */
 int case_check_flags(driver *dr) {
-  static const enum flag compiling[] = {F_OPT,    F_MARCH, F_ISA,        F_MAX_BATCH,  F_MAX_SEQ,
-                                        F_SPARSE, F_TUNE,  F_TUNE_CACHE, F_CALIBRATION};
+  static const enum flag compiling[] = {F_OPT,    F_MARCH, F_ISA,  F_MAX_BATCH,  F_MAX_SEQ,
+                                        F_SPARSE, F_ORDER, F_TUNE, F_TUNE_CACHE, F_CALIBRATION};
   bool yaml = case_is_yaml(dr->operands[0]);
   if (yaml && flag_given(dr, F_WEIGHTS_FILE))
     return usage_error(dr, "--weights-file belongs to a shared object; %s names its weights",

@@ -230,7 +230,7 @@ int cmd_estimate(driver *dr) {
   int code = read_model(&e);
   if (code != EXIT_OK) return code;
   e.costs = e.options.pass.costs ? *e.options.pass.costs : cost_shipped(e.options.pass.isa);
-  e.options.passes = "fold,dead,fuse,partition";
+  e.options.passes = "fold,dead,fuse,permute,partition";
   if (!build_passes(dr, e.g, &e.options, NULL, NULL) || !probe(&e)) return EXIT_REJECTED;
   predict(&e);
   if (e.options.tune && !measure(&e)) return EXIT_REJECTED;

@@ -133,6 +133,7 @@ bool build_options_read(driver *dr, build_options *o) {
   o->overrides.max_batch = flag_int(dr, F_MAX_BATCH, 0);
   o->overrides.max_sequence = flag_int(dr, F_MAX_SEQ, 0);
   o->pass.opt_level = o->codegen.opt_level = (int)flag_int(dr, F_OPT, 2);
+  o->pass.keep_order = !strcmp(flag_text(dr, F_ORDER, "auto"), "keep");
   o->codegen.debug = flag_given(dr, F_DEBUG);
   o->codegen.generic = !strcmp(flag_text(dr, F_PIPELINE, "optimized"), "generic");
   o->codegen.external_weights = !strcmp(flag_text(dr, F_WEIGHTS, "embed"), "file");

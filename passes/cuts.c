@@ -250,6 +250,17 @@ bool cut_pays(const weight_cut *c, double time, const weight_cut *dense, double 
   return time * margin_of(c) < dense_time && cut_pays_short(c, time, dense, dense_time);
 }
 
+const weight_cut *cut_predicted(const weight_cut *list, uint32_t count) {
+  static const double margin = 1.05; /* over the best so far: the model is no better than that */
+  const weight_cut *dense = &list[0], *best = dense;
+  for (uint32_t i = 1; i < count; i++) {
+    const weight_cut *k = &list[i];
+    bool pays = cut_pays(k, k->cost, dense, dense->cost) && !k->measured_only;
+    if (pays && k->cost * margin < best->cost) best = k;
+  }
+  return best;
+}
+
 char *cut_print(const weight_cut *c, char *text) {
   size_t at = 0;
   for (uint32_t i = 0; i < c->count; i++) {

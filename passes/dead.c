@@ -1,32 +1,20 @@
 /* dead: removes what reaches no output and what is zero.
  *
- * The unit of work is a bridge: a linear that makes channels, the ops that pass each channel on by
- * itself, and the linear that reads them. A channel is dead when its row of the first weight is
+ * The unit of work is a bridge (bridge.h). A channel is dead when its row of the first weight is
  * zero (its value is then a constant that moves into the bias behind it) or its column of the last
- * weight is zero (nobody looks). Neurons of a feed-forward layer and channels of V in attention are
- * such channels.
+ * weight is zero (nobody looks).
  *
  * Dead channels are cleared in both weights, and removed where that keeps the pattern of the
  * rest: in whole heads, and in whole blocks of outputs or inputs, so that 4x1 blocks stay
  * aligned. In a block that stays they are left as they are: a block with holes costs as much, and
  * would no longer look like one. */
+#include "passes/bridge.h"
 #include "passes/passes.h"
-#include "passes/rewrite.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { MAX_LINKS = 8 };
 enum { STEP_VALUES = 8 }; /* new constants for one bridge: four weights and their biases */
-
-typedef struct bridge {
-  ir_id first;           /* linear, weight [M, K] */
-  ir_id last;            /* linear, weight [L, M] */
-  ir_id link[MAX_LINKS]; /* the ops between them, the one next to `last` first */
-  uint32_t links;
-  size_t heads; /* 0: no attention */
-  ir_id q, k;   /* with heads: the linears that make q and k */
-} bridge;
 
 /* The channels of a bridge; arrays have M elements. */
 typedef struct channels {
@@ -37,81 +25,15 @@ typedef struct channels {
   size_t kept_count;
 } channels;
 
-/* ---- finding bridges ---- */
-
-static bool is_pointwise(const ir_value *v) {
-  return ir_is_op(v, OP_gelu) || ir_is_op(v, OP_relu) || ir_is_op(v, OP_tanh);
-}
-
-/* True for a linear whose channels pass through nothing but its activation. */
-static bool makes_channels(const ir_graph *g, ir_id id) {
-  return is_linear(g, id) && operand(g, id, LINEAR_RESIDUAL) == IR_NONE &&
-         operand(g, id, LINEAR_GAMMA) == IR_NONE;
-}
-
-/* linear -> gelu, relu, tanh -> linear, with no other use of anything between. */
-static bool find_neurons(const rewrite *r, ir_id last, bridge *b) {
-  const ir_graph *g = r->g;
-  ir_id user = last, id = operand(g, last, LINEAR_X);
-  *b = (bridge){.last = last};
-  while (is_pointwise(ir_at(g, id))) {
-    if (b->links == MAX_LINKS || sole_user(r, id) != user) return false;
-    b->link[b->links++] = user = id;
-    id = operand(g, id, 0);
-  }
-  b->first = id;
-  return makes_channels(g, id) && sole_user(r, id) == user;
-}
-
-/* Notes context, softmax and scores, or attention, as links; false when something else uses one. */
-static bool find_links(const rewrite *r, bridge *b) {
-  const ir_graph *g = r->g;
-  ir_id user = b->last, id = operand(g, user, LINEAR_X);
-  static const enum ir_op chain[] = {OP_context, OP_softmax, OP_scores};
-  bool fused = ir_is_op(ir_at(g, id), OP_attention);
-  for (uint32_t i = 0; i < (fused ? 1 : 3); i++) {
-    if (!fused && !ir_is_op(ir_at(g, id), chain[i])) return false;
-    if (sole_user(r, id) != user) return false;
-    b->link[b->links++] = user = id;
-    id = operand(g, id, 0);
-  }
-  return true;
-}
-
-/* Plain attention: as many keys as queries, each in an operand of its own. A causal mask with
- * holes leaves tokens that see no key, whose context is 0 instead of V's constant. */
-static bool is_plain_attention(const ir_value *v) {
-  int64_t kv_heads = v->attr[A_kv_heads].i;
-  return (kv_heads == 0 || kv_heads == v->attr[A_heads].i) && !v->attr[A_causal].i &&
-         v->attr[A_q_at].i == 0 && v->attr[A_k_at].i == 0 && v->attr[A_v_at].i == 0;
-}
-
-static bool same_heads(const ir_graph *g, ir_id scores, ir_id context) {
-  ir_heads s = ir_heads_of(g, ir_at(g, scores)), c = ir_heads_of(g, ir_at(g, context));
-  return s.heads == c.heads && s.size == c.size;
-}
-
-/* q, k, v linears -> scores -> softmax -> context (or attention) -> linear. Not with one query per
- * sequence: an empty one has context 0 instead of V's constant. */
-static bool find_heads(const rewrite *r, ir_id last, bridge *b) {
-  const ir_graph *g = r->g;
-  ir_id top, bottom;
-  *b = (bridge){.last = last};
-  if (!find_links(r, b)) return false;
-  top = b->link[0];
-  bottom = b->link[b->links - 1];
-  if (!is_plain_attention(ir_at(g, top)) || !is_plain_attention(ir_at(g, bottom))) return false;
-  if (!same_heads(g, bottom, top) || ir_at(g, top)->type.dim[0] != DIM_N) return false;
-  b->heads = (size_t)ir_at(g, top)->attr[A_heads].i;
-  b->q = operand(g, bottom, 0);
-  b->k = operand(g, bottom, 1);
-  b->first = operand(g, top, top == bottom ? 2 : 1);
-  const ir_id parts[] = {b->q, b->k, b->first}, users[] = {bottom, bottom, top};
-  for (int i = 0; i < 3; i++) {
-    if (!is_plain_linear(g, parts[i]) || sole_user(r, parts[i]) != users[i]) return false;
-    if (linear_rows(g, parts[i]) != linear_cols(g, last)) return false;
-  }
-  return true; /* every channel belongs to a head: last reads heads * head_size of them */
+/* True for heads that may go. Without a causal mask, for with holes in it there are tokens that see
+ * no key, whose context is 0 instead of V's constant; and not with one query per sequence, since an
+ * empty one has context 0 as well. q, k and v have linears of their own, with nothing else. */
+static bool is_removable(const ir_graph *g, const bridge *b) {
+  const ir_id makers[] = {b->q, b->k, b->first};
+  const ir_value *top = ir_at(g, b->link[0]), *bottom = ir_at(g, b->link[b->links - 1]);
+  for (int i = 0; i < 3; i++)
+    if (linear_rows(g, makers[i]) != b->count) return false;
+  return !bottom->attr[A_causal].i && top->type.dim[0] == DIM_N;
 }
 
 /* ---- looking at the channels ---- */
@@ -133,7 +55,7 @@ static void find_zero_cols(const float *w, size_t rows, size_t cols, bool *zero)
 }
 
 static bool find_dead(const ir_graph *g, const bridge *b, channels *ch) {
-  size_t m = linear_rows(g, b->first);
+  size_t m = b->count;
   bool any = false;
   ch->count = m;
   ch->row_zero = arena_array(g->arena, bool, m);
@@ -262,37 +184,6 @@ static bool move_constants(const ir_graph *g, const bridge *b, const channels *c
 
 /* ---- the rewrite ---- */
 
-/* Keeps the rows `kept` of a linear's weight and bias, the dead ones as zeros (dead NULL: none). */
-static void slice_rows(rewrite *r, ir_id linear, const channels *ch, const bool *dead) {
-  const ir_graph *g = r->g;
-  size_t k = linear_cols(g, linear);
-  const float *w = linear_weight(g, linear), *bias = linear_bias(g, linear);
-  float *to = arena_calloc(g->arena, ch->kept_count * k, sizeof *to, _Alignof(float));
-  float *bias_to = arena_array(g->arena, float, ch->kept_count);
-  for (size_t i = 0; i < ch->kept_count; i++) {
-    size_t from = ch->kept[i];
-    if (dead && dead[from]) continue;
-    memcpy(to + i * k, w + from * k, k * sizeof *to);
-    if (bias) bias_to[i] = bias[from];
-  }
-  revise_const(r, linear, LINEAR_W, ir_type2((int64_t)ch->kept_count, (int64_t)k), to);
-  if (bias) revise_bias(r, linear, bias_to);
-}
-
-/* Keeps the columns `kept` of a linear's weight, the dead ones as zeros. */
-static void slice_cols(rewrite *r, ir_id linear, const channels *ch) {
-  const ir_graph *g = r->g;
-  size_t rows = linear_rows(g, linear), m = ch->count, n = ch->kept_count;
-  const float *w = linear_weight(g, linear);
-  float *to = arena_calloc(g->arena, rows * n, sizeof *to, _Alignof(float));
-  for (size_t o = 0; o < rows; o++)
-    for (size_t i = 0; i < n; i++) {
-      size_t from = ch->kept[i];
-      if (!ch->dead[from]) to[o * n + i] = w[o * m + from];
-    }
-  revise_const(r, linear, LINEAR_W, ir_type2((int64_t)rows, (int64_t)n), to);
-}
-
 static void set_heads(ir_graph *g, const bridge *b, size_t heads) {
   for (uint32_t i = 0; i < b->links; i++) {
     ir_value *v = ir_at(g, b->link[i]);
@@ -318,11 +209,11 @@ static void refresh(rewrite *r, const bridge *b, bool fewer_heads) {
 
 static void rewrite_bridge(rewrite *r, const bridge *b, const channels *ch) {
   bool fewer_heads = b->heads && ch->kept_count < ch->count;
-  slice_rows(r, b->first, ch, ch->dead);
-  slice_cols(r, b->last, ch);
+  bridge_take_rows(r, b->first, ch->kept, ch->kept_count, ch->dead);
+  bridge_take_cols(r, b->last, ch->kept, ch->kept_count, ch->dead);
   if (fewer_heads) {
-    slice_rows(r, b->q, ch, NULL);
-    slice_rows(r, b->k, ch, NULL);
+    bridge_take_rows(r, b->q, ch->kept, ch->kept_count, NULL);
+    bridge_take_rows(r, b->k, ch->kept, ch->kept_count, NULL);
     set_heads(r->g, b, ch->kept_count / (ch->count / b->heads));
   }
   refresh(r, b, fewer_heads);
@@ -360,7 +251,8 @@ bool pass_dead(ir_graph *g, pass_context *c) {
     for (ir_id id = 0; id < g->count && has_room(&r, STEP_VALUES); id++) {
       bridge b;
       if (!is_linear(g, id)) continue;
-      if (find_neurons(&r, id, &b) || find_heads(&r, id, &b)) changed |= shrink(&r, c, &b);
+      if (bridge_neurons(&r, id, &b) || (bridge_heads(&r, id, &b) && is_removable(g, &b)))
+        changed |= shrink(&r, c, &b);
     }
   }
   rewrite_end(&r);

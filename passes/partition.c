@@ -4,10 +4,6 @@
 
 #include "passes/passes.h"
 
-/* A sparse choice must beat what is best so far by this factor: the model is no better than that.
- */
-static const double margin = 1.05;
-
 typedef struct partitioner {
   pass_context *c;
   const ir_graph *g;
@@ -36,19 +32,11 @@ static bool choose_tuned(partitioner *q) {
   return false;
 }
 
-static void choose_predicted(partitioner *q) {
-  for (uint32_t i = 1; i < q->count; i++) {
-    const weight_cut *k = &q->list[i], *dense = &q->list[0];
-    bool pays = cut_pays(k, k->cost, dense, dense->cost) && !k->measured_only;
-    if (pays && k->cost * margin < q->best->cost) q->best = k;
-  }
-}
-
 static void choose(partitioner *q) {
   const pass_options *o = q->c->options;
   q->count = cut_all(&q->source, q->list);
   q->best = &q->list[0];
-  if (o->sparse == SPARSE_AUTO && !choose_tuned(q)) choose_predicted(q);
+  if (o->sparse == SPARSE_AUTO && !choose_tuned(q)) q->best = cut_predicted(q->list, q->count);
   weight_cut *asked = &q->list[1];
   if (o->sparse == SPARSE_PATTERN && cut_by_pattern(&q->source, o->sparse_pattern, asked))
     q->best = asked;

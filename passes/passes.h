@@ -42,6 +42,7 @@ typedef struct pass_options {
   const cost_table *costs;  /* NULL: those that spcc comes with */
   const tuned_class *tuned; /* with SPARSE_AUTO, goes before the cost model */
   uint32_t tuned_count;
+  bool keep_order; /* permute leaves every channel where it is */
 } pass_options;
 
 /* What every pass works with. */
@@ -76,7 +77,8 @@ bool pipeline_run_list(ir_graph *g, pass_context *c, const char *list, pass_obse
 /* Takes back what partition, schedule and plan decided: parts, chunks, slots. */
 void pipeline_forget(ir_graph *g);
 
-pass_fn pass_fold, pass_dead, pass_first, pass_fuse, pass_partition, pass_schedule, pass_plan;
+pass_fn pass_fold, pass_dead, pass_first, pass_fuse, pass_permute, pass_partition, pass_schedule,
+    pass_plan;
 
 /* ---- classify: what a weight looks like; computed when asked, never stored ---- */
 enum { CLASSIFY_BLOCKS = 6 };    /* 4x1 8x1 16x1 1x4 1x16 16x16, in this order */
@@ -174,6 +176,8 @@ const char *linear_class(const ir_graph *g, const ir_value *v, const cut_source 
 bool cut_pays(const weight_cut *c, double time, const weight_cut *dense, double dense_time);
 /* Of that, the part about short calls. */
 bool cut_pays_short(const weight_cut *c, double time, const weight_cut *dense, double dense_time);
+/* The cut of list[count], dense first, that is taken where nothing was measured. */
+const weight_cut *cut_predicted(const weight_cut *list, uint32_t count);
 /* Writes the spelling, such as "4x1:2+unstructured/64" (":" fill, "*2" rows in pairs, "/"
  * inputs of a slab), into
  * text[CUT_TEXT_MAX] and returns it. */

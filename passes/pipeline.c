@@ -13,6 +13,7 @@ const pass pipeline[] = {
     {"dead", pass_dead, 1, "no value that reaches no output; no neuron or head that is zero"},
     {"first", pass_first, 1, "no value of every token that only its first tokens are used of"},
     {"fuse", pass_fuse, 0, "linear, embed and attention take in the ops around them"},
+    {"permute", pass_permute, 1, "channels that no one outside sees stand where that is cheapest"},
     {"partition", pass_partition, 0, "every linear has parts that sum to its weight"},
     {"schedule", pass_schedule, 0, "every linear has tiles, slabs and chunks of work"},
     {"plan", pass_plan, 0, "every value has a slot of the workspace"},

@@ -84,6 +84,20 @@ static void keep_mixture(keep *k, uint32_t percent, uint32_t full, uint32_t empt
   }
 }
 
+/* Blocks whose rows stand apart: in every 16 rows, row 4a + b is where 4b + a was. */
+static void keep_scattered(keep *k, uint32_t height, uint32_t width, uint32_t percent) {
+  keep_blocks(k, height, width, percent);
+  for (size_t i = 0; i + 16 <= k->rows; i += 16)
+    for (size_t a = 0; a < 4; a++)
+      for (size_t b = 0; b < a; b++)
+        for (size_t j = 0; j < k->cols; j++) {
+          unsigned char *x = &k->at[(i + 4 * a + b) * k->cols + j];
+          unsigned char *y = &k->at[(i + 4 * b + a) * k->cols + j], was = *x;
+          *x = *y;
+          *y = was;
+        }
+}
+
 static const struct {
   const char *name;
   void (*fill)(keep *k, uint32_t a, uint32_t b, uint32_t c);
@@ -98,7 +112,7 @@ static const struct {
     {"unstructured-50%", keep_blocks, 1, 1, 50},
     {"unstructured-95%", keep_blocks, 1, 1, 95},
     {"4x1-10%", keep_blocks, 4, 1, 10},
-    {"4x1-30%", keep_blocks, 4, 1, 30},
+    {"4x1-30%-scattered", keep_scattered, 4, 1, 30},
     {"8x1-15%", keep_blocks, 8, 1, 15},
     {"16x1-15%", keep_blocks, 16, 1, 15},
     {"1x4-15%", keep_blocks, 1, 4, 15},

@@ -306,8 +306,9 @@ static bool note(void *to, const char *name, const ir_graph *g) {
 }
 
 START_TEST(test_order) {
-  static const char *const order[] = {"import fuse partition schedule plan ",
-                                      "import fold dead first fuse partition schedule plan "};
+  static const char *const order[] = {
+      "import fuse partition schedule plan ",
+      "import fold dead first fuse permute partition schedule plan "};
   for (int level = 0; level <= 3; level++) {
     seen s = {0};
     options.opt_level = level;
@@ -357,9 +358,8 @@ START_TEST(test_lists) {
   ck_assert_str_eq(s.names, "import fuse fold ");
   ck_assert(pipeline_run_list(encoder(), &context, "", NULL, NULL));
   ck_assert(!pipeline_run_list(encoder(), &context, "fold,fol", NULL, NULL));
-  ck_assert(says(E_NAME,
-                 "there is no pass 'fol'; the passes are fold, dead, first, fuse, partition, "
-                 "schedule, plan"));
+  ck_assert(says(E_NAME, "there is no pass 'fol'; the passes are fold, dead, first, fuse, permute, "
+                         "partition, schedule, plan"));
 }
 END_TEST
 
