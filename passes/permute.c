@@ -18,8 +18,9 @@
 enum { STEP_VALUES = 8 }; /* new constants for one bridge: four weights and their biases */
 enum { BRIDGE_LINEARS = 4 };
 
-/* What another order has to win. */
-static const double margin = 1.05;
+/* What another order has to win by the model. On unstructured weights it promises up to 7 % that
+ * cannot be measured, on blocks in a hidden order 13 % and more that can. */
+static const double margin = 1.10;
 
 /* A linear of a bridge, and a new order of its rows or columns: NULL where they stay. */
 typedef struct moved {
