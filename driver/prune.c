@@ -102,7 +102,7 @@ static bool check_methods(const pruner *p) {
   bool ok = true;
   for (uint32_t i = 0; i < p->recipe->count; i++) {
     const recipe_entry *e = &p->recipe->entries[i];
-    if (!spo_method_find(spo_method_name(e->options.method))) ok = missing_method(p, e);
+    if (e->options.method != SPO_MAGNITUDE) ok = missing_method(p, e);
   }
   return ok;
 }
@@ -172,7 +172,6 @@ static void report_line(const pruner *p, const spo_layer *layer, const spo_repor
 
 static bool prune_tensor(pruner *p, const spo_recipe *options, st_tensor *t, st_write_tensor *w) {
   driver *dr = p->dr;
-  const spo_method *method = spo_method_find(spo_method_name(options->method));
   const float *data = st_read_f32(p->model->weights, dr->diag, dr->arena, t);
   if (!data) return false;
   size_t rows = (size_t)t->dim[0], cols = (size_t)t->dim[1], count = rows * cols;
@@ -182,7 +181,7 @@ static bool prune_tensor(pruner *p, const spo_recipe *options, st_tensor *t, st_
   memcpy(layer.w, data, count * sizeof *data);
   spo_report report;
   spo_error error;
-  spo_status status = method->prune(&options->goal, &layer, &report, NULL, &error);
+  spo_status status = spo_magnitude(&options->goal, &layer, &report, NULL, &error);
   if (status != SPO_OK)
     return diag_error(dr->diag, loc_file(st_shard_name(p->model->weights, t->shard)),
                       sparsify_error(status), "%s", error.text);

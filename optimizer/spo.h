@@ -157,22 +157,14 @@ typedef struct spo_layer {
   size_t rows, cols;
 } spo_layer;
 
-/* A method that needs the weights alone: sets dropped ones to +0 and fills mask and report. */
-typedef spo_status spo_prune(const spo_goal *goal, spo_layer *layer, spo_report *report,
-                             const spo_pool *pool, spo_error *error);
+/* One-shot magnitude: keeps the weights, or blocks, of largest L2 norm. Sets dropped ones to +0 and
+ * fills mask and report. */
+spo_status spo_magnitude(const spo_goal *goal, spo_layer *layer, spo_report *report,
+                         const spo_pool *pool, spo_error *error);
 
-/* One-shot magnitude: keeps the weights, or blocks, of largest L2 norm. */
-spo_prune spo_magnitude;
-
-typedef struct spo_method {
-  const char *name;
-  spo_prune *prune;
-  const char *doc;
-} spo_method;
-
-/* The methods, ended by a row with name NULL. */
-extern const spo_method spo_methods[];
-/* NULL when there is no such method. */
-const spo_method *spo_method_find(const char *name);
+/* The same with one ranking over all layers: the goal's sparsity is that of all of them together.
+ * reports[count]. N:M leaves nothing to rank between layers. */
+spo_status spo_magnitude_global(const spo_goal *goal, spo_layer *layers, size_t count,
+                                spo_report *reports, const spo_pool *pool, spo_error *error);
 
 #endif

@@ -391,10 +391,42 @@ START_TEST(other_spellings_are_none) {
 }
 END_TEST
 
-START_TEST(methods_are_found_by_name) {
-  ck_assert_ptr_nonnull(spo_method_find("magnitude"));
-  ck_assert(spo_method_find("magnitude")->prune == spo_magnitude);
-  ck_assert_ptr_null(spo_method_find("magic"));
+/* One ranking over three layers is that over one layer of all their units. */
+START_TEST(global_is_one_ranking) {
+  static const char *const texts[] = {"unstructured", "2x1", "2:4"};
+  for (int k = 0; k < 600; k++) {
+    float w[3][48], joined[144];
+    unsigned char mask[3][48], wanted[144];
+    spo_layer layers[3], all = {"all", joined, wanted, 36, 4};
+    spo_report reports[3], report;
+    spo_goal goal = {.sparsity = k % 3 == 2 ? SPO_IMPLIED : random_sparsity()};
+    ck_assert(spo_pattern_parse(texts[k % 3], &goal.pattern));
+    for (size_t i = 0; i < 144; i++)
+      joined[i] = w[i / 48][i % 48] = (float)random_below(7) - 3.0f;
+    for (size_t i = 0; i < 3; i++)
+      layers[i] = (spo_layer){"w", w[i], mask[i], 12, 4};
+    ck_assert(spo_magnitude_global(&goal, layers, 3, reports, NULL, NULL) == SPO_OK);
+    ck_assert(spo_magnitude(&goal, &all, &report, NULL, NULL) == SPO_OK);
+    ck_assert_mem_eq(mask, wanted, sizeof wanted);
+    ck_assert_mem_eq(w, joined, sizeof joined);
+    ck_assert_uint_eq(reports[0].kept + reports[1].kept + reports[2].kept, report.kept);
+  }
+}
+END_TEST
+
+START_TEST(global_refusals) {
+  float w[2][4] = {{1, 2, 3, 4}, {1, NAN, 3, 4}};
+  unsigned char mask[2][4];
+  spo_layer layers[2] = {{"a", w[0], mask[0], 2, 2}, {"b", w[1], mask[1], 2, 2}};
+  spo_report reports[2];
+  spo_error error;
+  spo_goal goal = {.pattern = {.kind = SPO_UNSTRUCTURED}, .sparsity = 0.5};
+  ck_assert_int_eq(spo_magnitude_global(&goal, layers, 2, reports, NULL, &error), SPO_E_NONFINITE);
+  ck_assert_ptr_nonnull(strstr(error.text, "'b': element [0, 1]"));
+  ck_assert(w[0][0] == 1);
+  w[1][1] = 2;
+  goal.pattern = (spo_pattern){.kind = SPO_BLOCK, .rows = 4, .cols = 1};
+  ck_assert_int_eq(spo_magnitude_global(&goal, layers, 2, reports, NULL, &error), SPO_E_SHAPE);
 }
 END_TEST
 
@@ -415,7 +447,8 @@ int main(void) {
   tcase_add_test(t, select_equals_sorting);
   tcase_add_test(t, patterns_round_trip);
   tcase_add_test(t, other_spellings_are_none);
-  tcase_add_test(t, methods_are_found_by_name);
+  tcase_add_test(t, global_is_one_ranking);
+  tcase_add_test(t, global_refusals);
   suite_add_tcase(suite, t);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
