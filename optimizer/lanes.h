@@ -6,6 +6,14 @@
 #ifndef SPO_LANES_H
 #define SPO_LANES_H
 
+#include <stdint.h>
+
+/* Vectors by the extension that gcc and clang share; where registers are shorter, several. */
+enum { LANES_16 = 16 };
+typedef uint32_t lanes_u32 __attribute__((vector_size(4 * LANES_16)));
+typedef int32_t lanes_i32 __attribute__((vector_size(4 * LANES_16)));
+typedef unsigned char lanes_u8 __attribute__((vector_size(LANES_16)));
+
 #define LANES_BODY static inline __attribute__((always_inline))
 
 #if defined(__x86_64__)

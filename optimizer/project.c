@@ -201,12 +201,7 @@ static void project_group(const projection *p, size_t at, size_t group) {
   }
 }
 
-/* Vectors of any width by the extension that gcc and clang share: four groups of four in one row.
- */
-enum { LANES_16 = 16, FOURS = LANES_16 / 4 };
-typedef uint32_t keys __attribute__((vector_size(64)));
-typedef int32_t ranks __attribute__((vector_size(64)));
-typedef unsigned char marks __attribute__((vector_size(16)));
+enum { FOURS = LANES_16 / 4 }; /* groups in a vector */
 
 /* Each lane's neighbour in its group of four, so many places on. */
 #define NEIGHBOUR(k, a, b, c, d)                                                                   \
@@ -215,18 +210,19 @@ typedef unsigned char marks __attribute__((vector_size(16)));
 /* -1 where the neighbour ranks above: it is larger, or as large and before. Keys of finite numbers
  * leave room for the 1. */
 #define ABOVE(other, k, a, b, c, d)                                                                \
-  ((ranks)((other) + (keys){a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d}) > (ranks)(k))
+  ((lanes_i32)((other) + (lanes_u32){a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d}) >            \
+   (lanes_i32)(k))
 
 LANES_BODY void project_fours_body(const float *restrict score, size_t groups, uint32_t n,
                                    unsigned char *restrict mask) {
   for (size_t g = 0; g < groups; g += FOURS) {
-    keys k;
+    lanes_u32 k;
     memcpy(&k, score + 4 * g, sizeof k);
     k &= 0x7fffffffu;
-    ranks above = ABOVE(NEIGHBOUR(k, 1, 2, 3, 0), k, 0, 0, 0, 1);
+    lanes_i32 above = ABOVE(NEIGHBOUR(k, 1, 2, 3, 0), k, 0, 0, 0, 1);
     above += ABOVE(NEIGHBOUR(k, 2, 3, 0, 1), k, 0, 0, 1, 1);
     above += ABOVE(NEIGHBOUR(k, 3, 0, 1, 2), k, 0, 1, 1, 1);
-    marks keep = __builtin_convertvector((above > -(int32_t)n) & 1, marks);
+    lanes_u8 keep = __builtin_convertvector((above > -(int32_t)n) & 1, lanes_u8);
     memcpy(mask + 4 * g, &keep, sizeof keep);
   }
 }

@@ -1,11 +1,11 @@
-/* Exact selection of the k largest: a radix search for the k-th key, then one pass in index order.
+/* Exact selection of the k largest: a search for the k-th key, then one pass in index order.
  * Among equals the lower index is kept. Counts are integers, so threads change nothing. */
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "optimizer/internal.h"
+#include "optimizer/lanes.h"
 
 uint64_t spo_keep_count(uint64_t units, double sparsity) {
   double drop = floor(sparsity * (double)units + 1e-6);
@@ -49,71 +49,125 @@ void spo_select(const uint64_t *key, size_t count, size_t k, unsigned char *keep
   }
 }
 
-/* ---- magnitudes of f32, over several arrays ---- */
+/* ---- f32 by magnitude or by value, over several arrays ---- */
 
-/* A key has 31 bits, or 32 by value, found in three digits from the top. */
-enum { GRAIN = 1 << 18, LEVELS = 3, BINS = 1 << 11 };
-static const unsigned shift_of[2][LEVELS] = {{20, 9, 0}, {21, 10, 0}};
-static const uint32_t bins_of[2][LEVELS] = {{1 << 11, 1 << 11, 1 << 9},
-                                            {1 << 11, 1 << 11, 1 << 10}};
+/* A key has 31 bits, or 32 by value. A pass over all keys counts those above a bracket, and in
+ * equal bins those inside of it; the bin that holds the k-th key is the next bracket. */
+enum { GRAIN = 1 << 18, BINS = 1 << 11, SAMPLED = 1 << 22, STRIDE = 97 };
+#define MAGNITUDE 0x7fffffffu
+#define INFINITE 0x7f800000u
+
+typedef struct bracket {
+  uint32_t low, width; /* keys low … low + width */
+  unsigned shift;      /* of a bin: 1 << shift keys */
+} bracket;
 
 typedef struct block {
   const float *score;
   unsigned char *keep;
   size_t count;
-  uint64_t ties; /* how many keys equal to the threshold are kept */
+  uint32_t above; /* keys above the bracket */
+  bool nonfinite; /* some are no finite number's */
+  uint64_t ties;  /* how many keys equal to the threshold are kept */
   uint32_t bin[BINS];
 } block;
 
 typedef struct search {
   block *blocks;
   size_t count;
-  bool by_value; /* not by magnitude */
-  unsigned level;
-  uint32_t prefix; /* the digits found, and at the end the key of rank k */
+  bool by_value;   /* not by magnitude */
+  bracket bracket; /* where the key of rank k is */
 } search;
+
+static bracket bracket_of(uint32_t low, uint32_t width) {
+  bracket b = {.low = low, .width = width};
+  while (width >> b.shift >= BINS)
+    b.shift++;
+  return b;
+}
+
+static bracket everything(bool by_value) {
+  return bracket_of(0, by_value ? UINT32_MAX : MAGNITUDE);
+}
+
+static inline uint32_t bits_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
 
 /* The bits of |x|; or, by value, all bits in an order that is that of the numbers, -0 being +0. */
 static inline uint32_t key_of(float x, bool by_value) {
-  uint32_t bits;
-  if (by_value) x += 0.0f;
-  memcpy(&bits, &x, sizeof bits);
-  if (!by_value) return bits & 0x7fffffffu;
-  return bits ^ (bits >> 31 ? UINT32_MAX : 0x80000000u);
+  if (!by_value) return bits_of(x) & MAGNITUDE;
+  uint32_t bits = bits_of(x + 0.0f);
+  return bits ^ (bits >> 31 ? UINT32_MAX : MAGNITUDE + 1);
 }
 
-/* The loops below are there twice, for a constant `by_value` each. */
-static inline void count_first(block *b, bool by_value) {
-  unsigned shift = shift_of[by_value][0];
-  memset(b->bin, 0, sizeof b->bin);
-  for (size_t i = 0; i < b->count; i++)
-    b->bin[key_of(b->score[i], by_value) >> shift]++;
-}
+typedef float lanes_f32 __attribute__((vector_size(4 * LANES_16)));
 
-/* Those whose digits above are the ones found. */
-static inline void count_next(block *b, const search *s, bool by_value) {
-  unsigned above = shift_of[by_value][s->level - 1], shift = shift_of[by_value][s->level];
-  uint32_t found = s->prefix >> above, digit = bins_of[by_value][s->level] - 1;
-  memset(b->bin, 0, sizeof b->bin);
-  for (size_t i = 0; i < b->count; i++) {
-    uint32_t key = key_of(b->score[i], by_value);
-    if (key >> above == found) b->bin[(key >> shift) & digit]++;
+/* Counts eight keys of which those with a byte that is not 0 in `inside`, little-endian, are in the
+ * bracket. */
+static inline void count_inside(uint32_t *bin, const bracket *k, bool by_value, const float *score,
+                                uint64_t inside) {
+  while (inside) {
+    unsigned lane = (unsigned)__builtin_ctzll(inside) / 8;
+    bin[(key_of(score[lane], by_value) - k->low) >> k->shift]++;
+    inside &= ~((uint64_t)0xff << 8 * lane);
+  }
+}
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "lanes are found by their bytes' places");
+
+/* Most brackets are narrow: vectors without a key in them are passed by. The loop is there twice,
+ * for a constant `by_value` each. Magnitudes have 31 bits, so that the sign of a difference
+ * compares two, and adding to an infinite exponent reaches the sign. */
+LANES_BODY void count_lanes(block *b, const bracket *bracket_in, bool by_value) {
+  const bracket k = *bracket_in;
+  const uint32_t high = k.low + k.width;
+  lanes_u32 nonfinite = {0}, above = {0};
+  for (size_t i = 0; i + LANES_16 <= b->count; i += LANES_16) {
+    lanes_f32 x;
+    memcpy(&x, b->score + i, sizeof x);
+    x = by_value ? x + 0.0f : x;
+    lanes_u32 bits = (lanes_u32)x, size = bits & MAGNITUDE;
+    lanes_u32 key = by_value ? bits ^ ((lanes_u32)((lanes_i32)bits >> 31) | (MAGNITUDE + 1)) : size;
+    nonfinite |= size + (MAGNITUDE + 1 - INFINITE);
+    above += by_value ? (lanes_u32)(key > high) & 1 : (high - key) >> 31;
+    lanes_u8 inside = __builtin_convertvector(key - k.low <= k.width, lanes_u8);
+    uint64_t half[2];
+    memcpy(half, &inside, sizeof half);
+    if ((half[0] | half[1]) == 0) continue;
+    count_inside(b->bin, &k, by_value, b->score + i, half[0]);
+    count_inside(b->bin, &k, by_value, b->score + i + LANES_16 / 2, half[1]);
+  }
+  for (int j = 0; j < LANES_16; j++) {
+    b->above += above[j];
+    b->nonfinite |= nonfinite[j] > MAGNITUDE;
   }
 }
 
-static inline void count_block(block *b, const search *s, bool by_value) {
-  if (s->level == 0)
-    count_first(b, by_value);
-  else
-    count_next(b, s, by_value);
+LANES_BODY void count_sizes_body(block *b, const bracket *k) {
+  count_lanes(b, k, false);
 }
+LANES_BODY void count_values_body(block *b, const bracket *k) {
+  count_lanes(b, k, true);
+}
+LANES(count_sizes, (block * b, const bracket *k), (b, k))
+LANES(count_values, (block * b, const bracket *k), (b, k))
 
-static void count_digit(void *arg, size_t index) {
+static void count_block(void *arg, size_t index) {
   const search *s = arg;
-  if (s->by_value)
-    count_block(&s->blocks[index], s, true);
-  else
-    count_block(&s->blocks[index], s, false);
+  const bracket *k = &s->bracket;
+  block *b = &s->blocks[index];
+  memset(b->bin, 0, sizeof b->bin);
+  b->above = 0;
+  b->nonfinite = false;
+  (s->by_value ? count_values : count_sizes)(b, k);
+  for (size_t i = b->count / LANES_16 * LANES_16; i < b->count; i++) {
+    uint32_t key = key_of(b->score[i], s->by_value);
+    b->nonfinite |= key_of(b->score[i], false) >= INFINITE;
+    b->above += key > k->low + k->width;
+    if (key - k->low <= k->width) b->bin[(key - k->low) >> k->shift]++;
+  }
 }
 
 static uint64_t in_bin(const search *s, uint32_t bin) {
@@ -123,26 +177,56 @@ static uint64_t in_bin(const search *s, uint32_t bin) {
   return sum;
 }
 
-/* The first digits of numbers that are not finite end at `low` and begin at `high`. */
+static uint64_t above(const search *s) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < s->count; i++)
+    sum += s->blocks[i].above;
+  return sum;
+}
+
 static bool has_nonfinite(const search *s) {
-  uint32_t low = s->by_value ? key_of(-FLT_MAX, true) >> shift_of[1][0] : 0;
-  uint32_t high = key_of(INFINITY, s->by_value) >> shift_of[s->by_value][0];
-  for (uint32_t bin = 0; bin < BINS; bin++)
-    if ((bin < low || bin >= high) && in_bin(s, bin) != 0) return true;
+  for (size_t i = 0; i < s->count; i++)
+    if (s->blocks[i].nonfinite) return true;
   return false;
 }
 
-/* Finds the level's digit; *k becomes the rank among the keys that have it. */
-static void find_digit(search *s, uint64_t *k) {
-  uint32_t bin = bins_of[s->by_value][s->level] - 1;
-  for (uint64_t here; (here = in_bin(s, bin)) < *k; bin--)
-    *k -= here;
-  s->prefix |= bin << shift_of[s->by_value][s->level];
+/* From the counts of a bracket: finds the bin with the key of rank k, 1 … all, and what its rank is
+ * there. False when the key is not in the bracket. */
+static bool find_bin(const search *s, uint64_t k, uint32_t *bin, uint64_t *rank) {
+  uint64_t before = above(s);
+  if (k <= before) return false;
+  for (uint32_t i = (s->bracket.width >> s->bracket.shift) + 1; i-- > 0;) {
+    uint64_t here = in_bin(s, i);
+    if (k <= before + here) {
+      *bin = i;
+      *rank = k - before;
+      return true;
+    }
+    before += here;
+  }
+  return false;
 }
 
-/* The first `ties` keys that equal the threshold are kept. */
-static void share_ties(search *s, uint64_t ties) {
-  uint32_t bin = s->prefix & (bins_of[s->by_value][LEVELS - 1] - 1);
+/* Narrows the bracket to the key of rank k; returns its rank among those that are equal, or 0 when
+ * a key is not finite. A bracket that does not hold the key is given up for all keys. The blocks
+ * are left with the counts of the last bracket, of which *bin is the key. */
+static uint64_t find_key(search *s, uint64_t k, const spo_pool *pool, uint32_t *bin) {
+  for (;;) {
+    uint64_t rank;
+    spo_run(pool, count_block, s, s->count);
+    if (has_nonfinite(s)) return 0;
+    if (!find_bin(s, k, bin, &rank)) {
+      s->bracket = everything(s->by_value);
+      continue;
+    }
+    if (s->bracket.shift == 0) return rank;
+    uint32_t low = s->bracket.low + (*bin << s->bracket.shift);
+    s->bracket = bracket_of(low, (1u << s->bracket.shift) - 1);
+  }
+}
+
+/* The first `ties` keys that equal the threshold, which is in `bin`, are kept. */
+static void share_ties(search *s, uint32_t bin, uint64_t ties) {
   for (size_t i = 0; i < s->count; i++) {
     block *b = &s->blocks[i];
     b->ties = b->bin[bin] < ties ? b->bin[bin] : ties;
@@ -150,29 +234,42 @@ static void share_ties(search *s, uint64_t ties) {
   }
 }
 
-static inline void mark(const block *b, const search *s, bool by_value) {
-  uint32_t threshold = s->prefix, last = bins_of[by_value][LEVELS - 1] - 1;
-  uint32_t equal = b->bin[threshold & last];
+LANES_BODY void mark_sizes_body(const float *restrict score, size_t count, uint32_t least,
+                                unsigned char *restrict keep) {
+  for (size_t i = 0; i < count; i++)
+    keep[i] = key_of(score[i], false) >= least;
+}
+LANES_BODY void mark_values_body(const float *restrict score, size_t count, uint32_t least,
+                                 unsigned char *restrict keep) {
+  for (size_t i = 0; i < count; i++)
+    keep[i] = key_of(score[i], true) >= least;
+}
+LANES(mark_sizes, (const float *score, size_t count, uint32_t least, unsigned char *keep),
+      (score, count, least, keep))
+LANES(mark_values, (const float *score, size_t count, uint32_t least, unsigned char *keep),
+      (score, count, least, keep))
+
+typedef struct marking {
+  const search *search;
+  uint32_t threshold, bin;
+} marking;
+
+static void mark_block(void *arg, size_t index) {
+  const marking *m = arg;
+  const block *b = &m->search->blocks[index];
+  bool by_value = m->search->by_value;
+  uint32_t equal = b->bin[m->bin];
   uint64_t ties = b->ties;
   if (ties == 0 || ties == equal) { /* no key needs to be counted */
-    uint32_t least = threshold + (ties == 0 && equal != 0);
-    for (size_t i = 0; i < b->count; i++)
-      b->keep[i] = key_of(b->score[i], by_value) >= least;
+    uint32_t least = m->threshold + (ties == 0 && equal != 0);
+    (by_value ? mark_values : mark_sizes)(b->score, b->count, least, b->keep);
     return;
   }
   for (size_t i = 0; i < b->count; i++) {
     uint32_t key = key_of(b->score[i], by_value);
-    b->keep[i] = key > threshold || (key == threshold && ties > 0);
-    if (key == threshold && ties > 0) ties--;
+    b->keep[i] = key > m->threshold || (key == m->threshold && ties > 0);
+    if (key == m->threshold && ties > 0) ties--;
   }
-}
-
-static void mark_block(void *arg, size_t index) {
-  const search *s = arg;
-  if (s->by_value)
-    mark(&s->blocks[index], s, true);
-  else
-    mark(&s->blocks[index], s, false);
 }
 
 static spo_status find_nonfinite(const spo_span *spans, size_t count, spo_error *error) {
@@ -186,6 +283,7 @@ static spo_status find_nonfinite(const spo_span *spans, size_t count, spo_error 
   return SPO_OK;
 }
 
+/* Cuts the spans into blocks; counts them when out is NULL. */
 static size_t cut_blocks(const spo_span *spans, size_t count, block *out) {
   size_t n = 0;
   for (size_t s = 0; s < count; s++)
@@ -199,18 +297,69 @@ static size_t cut_blocks(const spo_span *spans, size_t count, block *out) {
   return n;
 }
 
+/* ---- a first bracket from a sample ---- */
+
+/* Every STRIDE-th score of each span; the stride is a prime, so that samples are of all columns. */
+static size_t take_sample(const spo_span *spans, size_t count, float *out) {
+  size_t n = 0;
+  for (size_t s = 0; s < count; s++)
+    for (size_t i = 0; i < spans[s].count; i += STRIDE, n++)
+      if (out) out[n] = spans[s].score[i];
+  return n;
+}
+
+/* The key of rank k of the sample, from 1. */
+static uint32_t sample_key(search *s, uint64_t k) {
+  uint32_t bin = 0;
+  s->bracket = everything(s->by_value);
+  return find_key(s, k, NULL, &bin) ? s->bracket.low + bin : 0;
+}
+
+/* Where the key of rank k should be: between those of the sample that are two times the root of
+ * its size before and behind. Ranks in a random sample deviate by half the root or less. */
+static bracket bracket_of_sample(float *sample, size_t n, double part, bool by_value,
+                                 block *blocks) {
+  const spo_span span = {.score = sample, .count = n};
+  search s = {.blocks = blocks, .count = cut_blocks(&span, 1, blocks)};
+  s.by_value = by_value;
+  const bracket all = everything(by_value);
+  double rank = part * (double)n, margin = 2 * sqrt((double)n);
+  bool first = rank - margin < 1, last = rank + margin >= (double)n;
+  uint32_t high = first ? all.width : sample_key(&s, (uint64_t)(rank - margin));
+  uint32_t low = last ? 0 : sample_key(&s, (uint64_t)(rank + margin));
+  return low <= high ? bracket_of(low, high - low) : all;
+}
+
+static bracket first_bracket(const spo_span *spans, size_t count, uint64_t k, bool by_value) {
+  uint64_t total = 0;
+  for (size_t s = 0; s < count; s++)
+    total += spans[s].count;
+  bracket found = everything(by_value);
+  if (total < SAMPLED) return found;
+  size_t n = take_sample(spans, count, NULL);
+  float *sample = malloc(n * sizeof *sample);
+  block *blocks = malloc((n / GRAIN + 1) * sizeof *blocks);
+  if (sample && blocks) { /* without, the search takes longer */
+    take_sample(spans, count, sample);
+    found = bracket_of_sample(sample, n, (double)k / (double)total, by_value, blocks);
+  }
+  free(sample);
+  free(blocks);
+  return found;
+}
+
+/* ---- all of it ---- */
+
 static spo_status search_and_mark(search *s, const spo_span *spans, size_t count, uint64_t k,
                                   const spo_pool *pool, spo_error *error) {
-  uint64_t rank = k;
-  for (s->level = 0; s->level < LEVELS; s->level++) {
-    spo_run(pool, count_digit, s, s->count);
-    if (s->level == 0 && has_nonfinite(s)) return find_nonfinite(spans, count, error);
-    if (k > 0) find_digit(s, &rank);
-  }
-  if (k == 0)
-    s->prefix = s->by_value ? UINT32_MAX - 1 : UINT32_MAX >> 1; /* above every finite key */
-  share_ties(s, rank);
-  spo_run(pool, mark_block, s, s->count);
+  marking m = {.search = s};
+  s->bracket = first_bracket(spans, count, k, s->by_value);
+  uint64_t ties = find_key(s, k > 0 ? k : 1, pool, &m.bin);
+  if (ties == 0) return find_nonfinite(spans, count, error);
+  /* The last is above every finite key. */
+  m.threshold = k > 0 ? s->bracket.low + m.bin : s->by_value ? UINT32_MAX - 1 : MAGNITUDE;
+  share_ties(s, m.bin, k > 0 ? ties : 0);
+  spo_run(pool, mark_block, &m, s->count);
   return SPO_OK;
 }
 
