@@ -291,7 +291,7 @@ static size_t cut_blocks(const spo_span *spans, size_t count, block *out) {
       size_t left = spans[s].count - at;
       if (out)
         out[n] = (block){.score = spans[s].score + at,
-                         .keep = spans[s].keep + at,
+                         .keep = spans[s].keep ? spans[s].keep + at : NULL, /* a sample has none */
                          .count = left < GRAIN ? left : GRAIN};
     }
   return n;
