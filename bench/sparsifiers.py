@@ -230,7 +230,7 @@ def main():
         if options_.only in (None, "projection"):
             compare_projection(spo, weights, rows, options_.rounds)
         if options_.only in (None, "selection"):
-            compare_selection(spo, weights, max(options_.rounds // 3, 1))
+            compare_selection(spo, weights, max(options_.rounds // 2, 3))
 
 
 if __name__ == "__main__":
