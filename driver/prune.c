@@ -1,14 +1,18 @@
 /* spcc prune: sparsifies the linears of a Hugging Face folder into a new folder.
  *
- * Everything is read, checked and pruned before the first byte is written. Kept weights keep their
- * bits, in their own element type; all other tensors and files are copied byte for byte. */
+ * Everything is read, checked and pruned before the first byte of the folder is written. Weights
+ * that a method does not change keep their bits, in their own element type; all other tensors and
+ * files are copied byte for byte. */
 #include <string.h>
 #include <sys/stat.h>
 
 #include "driver/model.h"
-#include "driver/random_weight.h"
+#include "driver/partial.h"
+#include "driver/pruning.h"
+#include "driver/sentences.h"
 #include "driver/targets.h"
 #include "frontend/recipe.h"
+#include "frontend/sparsity.h"
 
 enum { COPIED_MAX = 256 << 20 /* bytes of one file that is copied */ };
 
@@ -19,6 +23,8 @@ typedef struct pruner {
   const recipe *recipe; /* from a file, or of one entry, which the flags make */
   st_write_tensor *tensors;
   size_t tensor_count;
+  prune_weight *weights; /* those that are pruned */
+  size_t weight_count;
   uint64_t total, kept;
 } pruner;
 
@@ -87,22 +93,25 @@ static int read_command(pruner *p) {
 
 /* ---- methods ---- */
 
-static bool missing_method(const pruner *p, const recipe_entry *e) {
-  spo_method_id method = e->options.method;
-  const char *needs = spo_method_family(method) != SPO_ONE_SHOT
-                          ? "trains the model; call libspo from the program that trains it"
-                      : method == SPO_OBERT
-                          ? "needs gradients; call libspo from a program that has them"
-                          : "needs activations, which spcc does not gather yet; use magnitude";
-  return diag_error(p->dr->diag, e->method, E_CONFIG, "method %s %s", spo_method_name(method),
-                    needs);
+/* What the method lacks here; NULL: nothing. */
+static const char *lacks(const driver *dr, spo_method_id method) {
+  if (spo_method_family(method) != SPO_ONE_SHOT)
+    return "trains the model; call libspo from the program that trains it";
+  if (method == SPO_OBERT) return "needs gradients; call libspo from a program that has them";
+  if (method_needs_sentences(method) && !flag_given(dr, F_SENTENCES))
+    return "looks at what the model computes; give it text with --sentences=FILE, a sentence a "
+           "line";
+  return NULL;
 }
 
 static bool check_methods(const pruner *p) {
   bool ok = true;
   for (uint32_t i = 0; i < p->recipe->count; i++) {
     const recipe_entry *e = &p->recipe->entries[i];
-    if (e->options.method != SPO_MAGNITUDE) ok = missing_method(p, e);
+    const char *what = lacks(p->dr, e->options.method);
+    if (what)
+      ok = diag_error(p->dr->diag, e->method, E_CONFIG, "method %s %s",
+                      spo_method_name(e->options.method), what);
   }
   return ok;
 }
@@ -153,45 +162,6 @@ static bool read_tensors(pruner *p) {
   return true;
 }
 
-/* A copy of the tensor's bytes with zeros where the mask has them. */
-static const void *masked(driver *dr, const st_write_tensor *t, const unsigned char *mask,
-                          size_t count) {
-  unsigned char *data = arena_alloc(dr->arena, t->size, 64);
-  size_t width = t->size / count;
-  memcpy(data, t->data, t->size);
-  for (size_t i = 0; i < count; i++)
-    if (!mask[i]) memset(data + i * width, 0, width);
-  return data;
-}
-
-static void report_line(const pruner *p, const spo_layer *layer, const spo_report *r) {
-  verbose(p->dr, "%-56s %6zu x %-6zu kept %10llu of %-10llu sparsity %.4f", layer->name,
-          layer->rows, layer->cols, (unsigned long long)r->kept, (unsigned long long)r->total,
-          1 - (double)r->kept / (double)r->total);
-}
-
-static bool prune_tensor(pruner *p, const spo_recipe *options, st_tensor *t, st_write_tensor *w) {
-  driver *dr = p->dr;
-  const float *data = st_read_f32(p->model->weights, dr->diag, dr->arena, t);
-  if (!data) return false;
-  size_t rows = (size_t)t->dim[0], cols = (size_t)t->dim[1], count = rows * cols;
-  spo_layer layer = {.name = t->name, .rows = rows, .cols = cols};
-  layer.w = arena_array(dr->arena, float, count);
-  layer.mask = arena_array(dr->arena, unsigned char, count);
-  memcpy(layer.w, data, count * sizeof *data);
-  spo_report report;
-  spo_error error;
-  spo_status status = spo_magnitude(&options->goal, &layer, &report, NULL, &error);
-  if (status != SPO_OK)
-    return diag_error(dr->diag, loc_file(st_shard_name(p->model->weights, t->shard)),
-                      sparsify_error(status), "%s", error.text);
-  w->data = masked(dr, w, layer.mask, count);
-  p->total += report.total;
-  p->kept += report.kept;
-  report_line(p, &layer, &report);
-  return true;
-}
-
 /* The tensor of the name; names of model->linears are always there. */
 static size_t tensor_index(const pruner *p, const char *name) {
   size_t i = 0;
@@ -215,20 +185,93 @@ static int choose(const pruner *p, uint32_t *entry_of) {
   return code;
 }
 
-static int prune_chosen(pruner *p) {
+/* A weight that an entry of the recipe chose. */
+static bool add_weight(pruner *p, const char *name, const spo_recipe *options) {
+  driver *dr = p->dr;
+  st_tensor *t = st_at(p->model->weights, tensor_index(p, name));
+  const float *dense = st_read_f32(p->model->weights, dr->diag, dr->arena, t);
+  p->weights[p->weight_count++] = (prune_weight){.name = t->name,
+                                                 .file = st_shard_name(p->model->weights, t->shard),
+                                                 .options = options,
+                                                 .rows = (size_t)t->dim[0],
+                                                 .cols = (size_t)t->dim[1],
+                                                 .dense = dense};
+  return dense != NULL;
+}
+
+static int list_weights(pruner *p) {
   const model_source *m = p->model;
   uint32_t *entry_of = arena_array(p->dr->arena, uint32_t, m->linear_count);
+  p->weights = arena_array(p->dr->arena, prune_weight, m->linear_count + 1);
   int code = choose(p, entry_of);
-  if (code != EXIT_OK) return code;
-  for (uint32_t i = 0; i < m->linear_count; i++) {
-    if (entry_of[i] == RECIPE_NONE) continue;
-    progress(p->dr, i + 1, m->linear_count, "%s", m->linears[i]);
-    size_t at = tensor_index(p, m->linears[i]);
-    prune_tensor(p, &p->recipe->entries[entry_of[i]].options, st_at(m->weights, at),
-                 &p->tensors[at]);
+  for (uint32_t i = 0; code == EXIT_OK && i < m->linear_count; i++)
+    if (entry_of[i] != RECIPE_NONE)
+      add_weight(p, m->linears[i], &p->recipe->entries[entry_of[i]].options);
+  return code == EXIT_OK ? diag_exit_code(p->dr->diag) : code;
+}
+
+/* Where a pruning with sentences, which may take long, keeps what is ready. */
+static const char *partial_folder(const pruner *p) {
+  size_t n = strlen(p->out);
+  while (n > 1 && p->out[n - 1] == '/')
+    n--;
+  return arena_printf(p->dr->arena, "%.*s.partial", (int)n, p->out);
+}
+
+static bool prune_all(pruner *p) {
+  driver *dr = p->dr;
+  token_set set;
+  bool needed = false;
+  for (size_t i = 0; i < p->weight_count; i++)
+    needed |= method_needs_sentences(p->weights[i].options->method);
+  if (needed && !sentences_read(dr, flag_text(dr, F_SENTENCES, NULL), p->model, &set)) return false;
+  return prune_weights(dr, p->model, p->weights, p->weight_count, needed ? &set : NULL,
+                       (uint32_t)flag_int(dr, F_THREADS, 1), needed ? partial_folder(p) : NULL);
+}
+
+static void report_line(const pruner *p, const prune_weight *w) {
+  const spo_report *r = &w->report;
+  const char *more = "";
+  if (w->measured)
+    more = arena_printf(p->dr->arena, ", error %.4f by the mask alone, %.4f in the end, %.1f s",
+                        w->masked_error, w->error, w->seconds);
+  verbose(p->dr, "%-56s %6zu x %-6zu kept %10llu of %-10llu sparsity %.4f%s", w->name, w->rows,
+          w->cols, (unsigned long long)r->kept, (unsigned long long)r->total,
+          1 - (double)r->kept / (double)r->total, more);
+}
+
+/* The pruned weights in the tensor's own type. A weight that has its value keeps its bits. */
+static bool encode(const pruner *p, const prune_weight *w, st_write_tensor *t) {
+  size_t count = w->rows * w->cols, width = t->size / count;
+  unsigned char *data = arena_alloc(p->dr->arena, t->size, 64);
+  if (!st_encode_f32(t->dtype, w->w, count, data))
+    return diag_error(
+        p->dr->diag, loc_file(w->file), E_NONFINITE,
+        "tensor '%s': a changed weight is too large for %s; convert the checkpoint to "
+        "F32",
+        w->name, t->dtype);
+  for (size_t i = 0; i < count; i++)
+    if (w->mask[i] && w->w[i] == w->dense[i])
+      memcpy(data + i * width, (const unsigned char *)t->data + i * width, width);
+  t->data = data;
+  return true;
+}
+
+static bool encode_all(pruner *p) {
+  for (size_t i = 0; i < p->weight_count; i++) {
+    const prune_weight *w = &p->weights[i];
+    if (!encode(p, w, &p->tensors[tensor_index(p, w->name)])) return false;
+    p->total += w->report.total;
+    p->kept += w->report.kept;
+    report_line(p, w);
   }
-  progress(p->dr, 0, 0, "done");
-  return diag_exit_code(p->dr->diag);
+  return true;
+}
+
+static int prune_chosen(pruner *p) {
+  int code = list_weights(p);
+  if (code != EXIT_OK) return code;
+  return prune_all(p) && encode_all(p) ? EXIT_OK : diag_exit_code(p->dr->diag);
 }
 
 /* ---- writing ---- */
@@ -241,7 +284,8 @@ static bool ends_with(const char *name, const char *suffix) {
 /* Configuration and tokenizer; an index of shards no longer fits the new weights. */
 static bool is_copied(const char *dir, const char *name, arena *a) {
   struct stat st;
-  if (name[0] == '.' || ends_with(name, ".index.json")) return false;
+  if (name[0] == '.' || ends_with(name, ".index.json") || !strcmp(name, SPARSITY_FILE))
+    return false;
   if (!ends_with(name, ".json") && !ends_with(name, ".txt")) return false;
   return stat(path_join(a, dir, name), &st) == 0 && S_ISREG(st.st_mode);
 }
@@ -283,11 +327,11 @@ static const char *entry_lines(const pruner *p) {
   char shape[SPO_PATTERN_TEXT];
   for (uint32_t i = 0; i < p->recipe->count; i++) {
     const spo_recipe *options = &p->recipe->entries[i].options;
-    double sparsity = options->goal.sparsity;
-    spo_pattern_implies(&options->goal.pattern, &sparsity);
+    double share = options->goal.sparsity;
+    spo_pattern_implies(&options->goal.pattern, &share);
     text = arena_printf(p->dr->arena, "%s# method %s, pattern %s, sparsity %g\n", text,
                         spo_method_name(options->method),
-                        spo_pattern_print(&options->goal.pattern, shape), sparsity);
+                        spo_pattern_print(&options->goal.pattern, shape), share);
   }
   return text;
 }
@@ -305,13 +349,28 @@ static bool write_yaml(const pruner *p) {
   return out_write_file(a, p->dr->diag, path_join(a, p->out, "model.yaml"), text, strlen(text));
 }
 
+/* What was pruned, for the compiler and for whoever trains on. */
+static bool write_sparsity(const pruner *p) {
+  arena *a = p->dr->arena;
+  char shape[SPO_PATTERN_TEXT];
+  sparsity_entry *list = arena_array(a, sparsity_entry, p->weight_count + 1);
+  for (size_t i = 0; i < p->weight_count; i++) {
+    const prune_weight *w = &p->weights[i];
+    list[i] = (sparsity_entry){.name = w->name, .kept = w->report.kept};
+    pattern_parse(spo_pattern_print(&w->options->goal.pattern, shape), &list[i].pattern);
+    list[i].mask = sparsity_digest(a, w->w, w->mask, w->rows * w->cols);
+  }
+  const char *text = sparsity_format(a, list, p->weight_count);
+  return out_write_file(a, p->dr->diag, path_join(a, p->out, SPARSITY_FILE), text, strlen(text));
+}
+
 static bool write_folder(const pruner *p) {
   driver *dr = p->dr;
   progress(dr, 1, 1, "writing %s", p->out);
   bool ok = dir_make(dr->diag, p->out) && copy_files(p) &&
             st_write(dr->arena, dr->diag, path_join(dr->arena, p->out, "model.safetensors"),
                      p->tensors, p->tensor_count, "pt") &&
-            write_yaml(p);
+            write_sparsity(p) && write_yaml(p);
   progress(dr, 0, 0, "done");
   return ok;
 }
@@ -324,6 +383,7 @@ int cmd_prune(driver *dr) {
   code = prune_chosen(&p);
   if (code != EXIT_OK || !st_close(p.model->weights, dr->diag)) return code;
   if (!write_folder(&p)) return EXIT_REJECTED;
+  partial_remove(dr, partial_folder(&p));
   verbose(dr, "%llu of %llu weights kept, sparsity %.4f", (unsigned long long)p.kept,
           (unsigned long long)p.total, p.total ? 1 - (double)p.kept / (double)p.total : 0.0);
   return EXIT_OK;

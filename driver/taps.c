@@ -26,13 +26,21 @@ static ir_id constant_of(const ir_graph *g, const char *tensor) {
   return found;
 }
 
-/* The value that the linear with this weight reads. */
-static ir_id input_of(const ir_graph *g, ir_id weight) {
+/* The linear that has this weight. */
+static ir_id linear_of(const ir_graph *g, ir_id weight) {
   for (ir_id i = 0; i < g->count; i++) {
     const ir_value *v = ir_at(g, i);
-    if (ir_is_op(v, OP_linear) && v->in[1] == weight) return v->in[0];
+    if (ir_is_op(v, OP_linear) && v->in[1] == weight) return i;
   }
   return IR_NONE;
+}
+
+static bool feeds_relu(const ir_graph *g, ir_id value) {
+  for (ir_id i = 0; i < g->count; i++) {
+    const ir_value *v = ir_at(g, i);
+    if (ir_is_op(v, OP_relu) && v->in[0] == value) return true;
+  }
+  return false;
 }
 
 /* The output that shows `value`; a new one when there is none yet. */
@@ -49,17 +57,21 @@ static uint32_t output_of(ir_graph *g, ir_id value) {
 }
 
 static bool add_tap(taps *t, const char *weight, tap *out) {
-  ir_id constant = constant_of(t->graph, weight);
-  ir_id x = constant == IR_NONE ? IR_NONE : input_of(t->graph, constant);
-  if (x == IR_NONE)
-    return diag_error(t->dr->diag, loc_file(t->graph->name), E_NAME,
+  ir_graph *g = t->graph;
+  ir_id constant = constant_of(g, weight);
+  ir_id linear = constant == IR_NONE ? IR_NONE : linear_of(g, constant);
+  if (linear == IR_NONE)
+    return diag_error(t->dr->diag, loc_file(g->name), E_NAME,
                       "'%s' is not the weight of a linear; choose others with --targets", weight);
-  const ir_type *type = &ir_at(t->graph, constant)->type;
+  const ir_type *type = &ir_at(g, constant)->type;
+  const ir_value *bias = ir_in(g, ir_at(g, linear), 2);
   *out = (tap){.weight = weight,
                .rows = (size_t)type->dim[0],
                .cols = (size_t)type->dim[1],
-               .constant = constant,
-               .output = output_of(t->graph, x)};
+               .bias = bias ? bias->tensor->data : NULL,
+               .relu = feeds_relu(g, linear),
+               .constant = constant};
+  out->output = output_of(g, ir_at(g, linear)->in[0]);
   return true;
 }
 

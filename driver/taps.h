@@ -19,6 +19,8 @@ typedef struct token_set {
 typedef struct tap {
   const char *weight; /* of the linear: a tensor of the checkpoint */
   size_t rows, cols;  /* of the weight; it reads cols numbers a token */
+  const float *bias;  /* [rows]; NULL: none */
+  bool relu;          /* of its outputs comes a ReLU */
   ir_id constant;
   uint32_t output; /* of the compiled model; linears that read the same value share one */
 } tap;

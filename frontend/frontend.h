@@ -38,6 +38,9 @@ const char *st_shard_name(const st_set *s, uint32_t i);
 /* Closes the files; false when one changed while it was read. */
 bool st_close(st_set *s, diag *d);
 
+/* Encodes f32 as "F32", "F16" or "BF16", rounding to nearest even; false when a finite number is
+ * none in that type. */
+bool st_encode_f32(const char *dtype, const float *from, size_t count, void *to);
 /* Writes tensors as one safetensors file. dtype is "F32", "F16", "BF16" …; data has the bytes. */
 typedef struct st_write_tensor {
   const char *name, *dtype;

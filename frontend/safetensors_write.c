@@ -127,3 +127,42 @@ bool st_format(arena *a, diag *d, const char *path, const st_write_tensor *t, si
   *out = (bytes){data, size};
   return true;
 }
+
+/* ---- element types ---- */
+
+/* The bits of `value` shifted right by `shift`, rounded to nearest, ties to even. */
+static uint32_t shift_round(uint32_t value, unsigned shift) {
+  uint32_t half = 1u << (shift - 1), rest = value & ((1u << shift) - 1), kept = value >> shift;
+  return kept + (rest > half || (rest == half && (kept & 1)));
+}
+
+static uint16_t to_bf16(uint32_t bits) {
+  return (uint16_t)shift_round(bits, 16);
+}
+
+/* Exponents: 127 is 1 in f32, 15 in f16. */
+static uint16_t to_f16(uint32_t bits) {
+  enum { LOWEST = 113, TINY = 102 }; /* of f16's normal numbers; below TINY all is zero */
+  uint32_t sign = bits >> 16 & 0x8000, exponent = bits >> 23 & 255, mantissa = bits & 0x7fffff;
+  if (exponent < TINY) return (uint16_t)sign;
+  if (exponent < LOWEST) /* subnormal: the leading 1 becomes visible */
+    return (uint16_t)(sign | shift_round(mantissa | 0x800000, 13 + LOWEST - exponent));
+  if (exponent > 142) return (uint16_t)(sign | 0x7c00);
+  return (uint16_t)(sign | shift_round((exponent - LOWEST + 1) << 23 | mantissa, 13));
+}
+
+bool st_encode_f32(const char *dtype, const float *from, size_t count, void *to) {
+  if (strcmp(dtype, "F32") == 0) {
+    memcpy(to, from, count * sizeof *from);
+    return true;
+  }
+  bool f16 = strcmp(dtype, "F16") == 0;
+  uint16_t infinite = f16 ? 0x7c00 : 0x7f80, *half = to;
+  for (size_t i = 0; i < count; i++) {
+    uint32_t bits;
+    memcpy(&bits, &from[i], sizeof bits);
+    half[i] = f16 ? to_f16(bits) : to_bf16(bits);
+    if ((half[i] & infinite) == infinite) return false;
+  }
+  return true;
+}

@@ -91,7 +91,7 @@ static int word_count(const char *words) {
   return count;
 }
 
-static double value_of(const spo_recipe *recipe, const spo_option *o) {
+double spo_option_value(const spo_recipe *recipe, const spo_option *o) {
   const char *at = (const char *)recipe + o->offset;
   switch (o->kind) {
   case SPO_OPT_NUMBER:
@@ -107,7 +107,7 @@ static double value_of(const spo_recipe *recipe, const spo_option *o) {
 }
 
 static spo_status check_option(const spo_recipe *recipe, const spo_option *o, spo_error *error) {
-  double value = value_of(recipe, o);
+  double value = spo_option_value(recipe, o);
   double most = o->kind == SPO_OPT_CHOICE ? word_count(o->words) - 1 : o->most;
   if (value >= o->least && value <= most) return SPO_OK; /* false for NaN */
   return spo_fail(error, SPO_E_VALUE, "%s: '%s' has to be %g to %g, got %g",
@@ -177,7 +177,7 @@ uint64_t spo_recipe_hash(const spo_recipe *r) {
   hash = hash_bytes(hash, &sparsity, sizeof sparsity);
   for (const spo_option *o = spo_options; o->key; o++) {
     if (!(o->methods >> r->method & 1)) continue;
-    double value = value_of(r, o); /* counts are at most 2^48: exact */
+    double value = spo_option_value(r, o); /* counts are at most 2^48: exact */
     hash = hash_bytes(hash, o->key, strlen(o->key) + 1);
     hash = hash_bytes(hash, &value, sizeof value);
   }

@@ -74,5 +74,7 @@ typedef struct spo_option {
 } spo_option;
 
 extern const spo_option spo_options[]; /* ended by a row with key NULL */
+/* The option's value in a recipe; false is 0, a choice its index. */
+double spo_option_value(const spo_recipe *recipe, const spo_option *option);
 
 #endif

@@ -1,4 +1,5 @@
 """Tests `spcc prune` as a command on small folders made here: prune.py SPCC. Standard library alone."""
+import hashlib
 import json
 import os
 import random
@@ -114,7 +115,8 @@ def expected(tensor, pattern, sparsity):
     return dtype, [rows, cols], bytes(out)
 
 
-class Prune(unittest.TestCase):
+class Folder(unittest.TestCase):
+    """A folder for each test, with a model in it."""
     def setUp(self):
         self.temporary = tempfile.TemporaryDirectory()
         self.dir = self.temporary.name
@@ -163,6 +165,14 @@ class Prune(unittest.TestCase):
             want = expected(tensor, pattern, sparsity) if name in names else tensor
             self.assertEqual(after[name], want, name)
 
+    def refused(self, code, message, *arguments, out="new"):
+        result = self.spcc("prune", *arguments)
+        errors = [x for x in result.stderr.splitlines() if ": warning: " not in x]
+        self.assertEqual((result.returncode, result.stdout, errors), (code, "", [message]))
+        self.assertFalse(os.path.exists(os.path.join(self.dir, out)), "something was written")
+
+
+class Prune(Folder):
     def test_patterns_and_types(self):
         for dtype in ("F32", "F16", "BF16"):
             for pattern, sparsity in (("unstructured", 0.9), ("4x1", 0.5), ("8x8", 0.5), ("1x4", 0.29),
@@ -186,7 +196,7 @@ class Prune(unittest.TestCase):
         self.prune("--sparsity=0.5", "--pattern=4x1")
         new = os.path.join(self.dir, "new")
         self.assertEqual(sorted(os.listdir(new)), ["config.json", "model.safetensors", "model.yaml",
-                                                   "tokenizer.json", "vocab.txt"])
+                                                   "sparsity.json", "tokenizer.json", "vocab.txt"])
         for name in ("config.json", "tokenizer.json", "vocab.txt"):
             self.assertEqual(read(os.path.join(new, name)), read(os.path.join(self.dir, "model", name)))
         text = read(os.path.join(new, "model.yaml")).decode()
@@ -288,12 +298,6 @@ class Prune(unittest.TestCase):
                               f"kept {count // 2} of {count} sparsity 0.5000").split())
         self.assertIn("spcc: 512 of 1024 weights kept, sparsity 0.5000", lines)
 
-    def refused(self, code, message, *arguments, out="new"):
-        result = self.spcc("prune", *arguments)
-        errors = [x for x in result.stderr.splitlines() if ": warning: " not in x]
-        self.assertEqual((result.returncode, result.stdout, errors), (code, "", [message]))
-        self.assertFalse(os.path.exists(os.path.join(self.dir, out)), "something was written")
-
     def test_usage_errors(self):
         self.model()
         see = " (see spcc prune --help)"
@@ -382,6 +386,151 @@ class Prune(unittest.TestCase):
         result = self.spcc("prune", "m.yaml", "--sparsity=0.5", "-o", "missing/new")
         self.assertEqual(result.returncode, 3)
         self.assertIn("missing/new: error: cannot make the folder", result.stderr)
+
+
+
+def write_ids(path, rows, seed=3):
+    """int32 [rows, 9]: random ids of 1 to 9, with padding (0) behind them."""
+    r, ids = random.Random(seed), []
+    for _ in range(rows):
+        length = r.randint(1, 9)
+        ids += [r.randint(1, 9) for _ in range(length)] + [0] * (9 - length)
+    header = f"{{'descr': '<i4', 'fortran_order': False, 'shape': ({rows}, 9), }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    with open(path, "wb") as f:
+        f.write(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
+        f.write(struct.pack(f"<{len(ids)}i", *ids))
+
+
+class WithSentences(Folder):
+    """Methods that run the model over sentences."""
+    METHODS = ("wanda", "sparsegpt", "sparsellm")
+
+    def model(self, *arguments, **keywords):
+        tensors = super().model(*arguments, **keywords)
+        write_ids(os.path.join(self.dir, "ids.npy"), 40)
+        return tensors
+
+    def prune_with(self, method, *flags, out="new", sparsity=("--sparsity=0.5",)):
+        return self.prune(f"--method={method}", "--sentences=ids.npy", *sparsity, *flags, out=out)[1]
+
+    def files(self, folder):
+        path = os.path.join(self.dir, folder)
+        return {n: read(os.path.join(path, n)) for n in os.listdir(path)}
+
+    def test_counts_and_values(self):
+        for method in self.METHODS:
+            for dtype in ("F32", "F16", "BF16"):
+                with self.subTest(method=method, dtype=dtype):
+                    self.setUp()
+                    before = self.model(dtype, make_tensors(dtype, seed=5))
+                    after = self.prune_with(method)
+                    changed = 0
+                    for name, tensor in before.items():
+                        if name not in LINEARS:
+                            self.assertEqual(after[name], tensor, name)
+                            continue
+                        old, new = decode(tensor[2], dtype), decode(after[name][2], dtype)
+                        zeros = sum(x == 0 for x in new)
+                        self.assertGreaterEqual(zeros, len(new) // 2, name)
+                        changed += sum(y not in (0, x) for x, y in zip(old, new))
+                    self.assertEqual(changed > 0, method != "wanda")
+
+    def test_sparsity_json(self):
+        self.model()
+        after = self.prune_with("sparsegpt", "--pattern=2:4", sparsity=())
+        told = json.loads(self.files("new")["sparsity.json"])
+        self.assertEqual(told["version"], 1)
+        self.assertEqual(sorted(told["tensors"]), LINEARS)
+        for name, entry in told["tensors"].items():
+            bits = [x != 0 for x in decode(after[name][2], "F32")]
+            packed = bytes(sum(b << k for k, b in enumerate(bits[i:i + 8])) for i in range(0, len(bits), 8))
+            self.assertEqual(entry["pattern"], "2:4")
+            self.assertEqual(entry["kept"], len(bits) // 2)
+            if sum(bits) == entry["kept"]:
+                self.assertEqual(entry["mask"], hashlib.sha256(packed).hexdigest(), name)
+        self.assertEqual(self.spcc("new/model.yaml", "-o", "new.o").returncode, 0)
+        self.revive_a_weight(after)
+
+    def revive_a_weight(self, tensors):
+        """Training on without the mask is noticed."""
+        dtype, shape, data = tensors[LINEARS[0]]
+        values = [x or 0.25 for x in decode(data, dtype)]
+        tensors[LINEARS[0]] = (dtype, shape, encode(values, dtype))
+        write_safetensors(os.path.join(self.dir, "new", "model.safetensors"), tensors)
+        result = self.spcc("new/model.yaml", "-o", "other.o")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(f"tensor '{LINEARS[0]}' was pruned to 32 weights and has 64 now", result.stderr)
+
+    def test_remarks_show_the_pattern(self):
+        self.model(tensors=make_tensors("F32", seed=9))
+        for pattern, flags in (("2:4", ()), ("4x1", ("--sparsity=0.75",))):
+            self.prune_with("sparsegpt", f"--pattern={pattern}", out=pattern.replace(":", "-"), sparsity=flags)
+            result = self.spcc(pattern.replace(":", "-") + "/model.yaml", "--remarks", "-o", "x.o")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn(pattern, result.stderr)
+
+    def test_threads_change_nothing(self):
+        self.model()
+        for method in self.METHODS:
+            self.prune_with(method, out="one")
+            self.prune_with(method, "-j3", out="three")
+            self.assertEqual(self.files("one"), self.files("three"), method)
+
+    def test_an_interrupted_run_goes_on(self):
+        self.model()
+        want = self.prune_with("sparsegpt", out="whole")
+        with open(os.path.join(self.dir, "new"), "w"):
+            pass  # a file in the place of the folder: the last step fails
+        flags = ("prune", "m.yaml", "-o", "new", "--method=sparsegpt", "--sparsity=0.5", "--sentences=ids.npy")
+        self.assertNotEqual(self.spcc(*flags).returncode, 0)
+        partial = os.path.join(self.dir, "new.partial")
+        self.assertEqual(len([n for n in os.listdir(partial) if n.endswith(".layer")]), LAYERS)
+        os.unlink(os.path.join(partial, "encoder.layer.1.attention.self.query.weight.layer"))
+        os.unlink(os.path.join(self.dir, "new"))
+        self.assertEqual(self.spcc(*flags).returncode, 0)
+        self.assertFalse(os.path.exists(partial))
+        self.assertEqual(read_safetensors(os.path.join(self.dir, "new", "model.safetensors"))[1], want)
+
+    def test_what_another_run_left_is_not_used(self):
+        self.model()
+        want = self.prune_with("sparsegpt", out="whole")
+        with open(os.path.join(self.dir, "new"), "w"):
+            pass
+        self.spcc("prune", "m.yaml", "-o", "new", "--method=sparsegpt", "--sparsity=0.25", "--sentences=ids.npy")
+        self.assertIn("key", os.listdir(os.path.join(self.dir, "new.partial")))
+        os.unlink(os.path.join(self.dir, "new"))
+        self.assertEqual(self.prune_with("sparsegpt"), want)
+
+    def test_layers_see_pruned_layers(self):
+        """The second layer's choice depends on what was pruned before it."""
+        self.model()
+        both = self.prune_with("wanda", out="both")
+        alone = self.prune_with("wanda", "--targets=*.1.*", out="alone")
+        second = [n for n in LINEARS if ".1." in n]
+        self.assertNotEqual([both[n] for n in second], [alone[n] for n in second])
+
+    def test_verbose_tells_the_error(self):
+        self.model()
+        result = self.spcc("prune", "m.yaml", "-o", "new", "--method=sparsegpt", "--sparsity=0.5",
+                           "--sentences=ids.npy", "-v")
+        lines = [x for x in result.stderr.splitlines() if " by the mask alone, " in x]
+        self.assertEqual(len(lines), len(LINEARS))
+        for line in lines:
+            mask, end = (float(line.split(w)[0].split()[-1]) for w in (" by the mask", " in the end"))
+            self.assertLessEqual(end, mask + 1e-4, line)
+
+    def test_sentences_are_needed(self):
+        self.model()
+        for method in self.METHODS:
+            self.refused(1, f"spcc: error: method {method} looks at what the model computes; give it text with "
+                         "--sentences=FILE, a sentence a line [E_CONFIG]", "m.yaml", "-o", "new",
+                         f"--method={method}", "--sparsity=0.5")
+        self.refused(1, "spcc: error: method obert needs gradients; call libspo from a program that has them "
+                     "[E_CONFIG]", "m.yaml", "-o", "new", "--method=obert", "--sparsity=0.5")
+        self.refused(3, "none.txt: error: cannot open: No such file or directory [E_OPEN]", "m.yaml", "-o",
+                     "new", "--method=wanda", "--sparsity=0.5", "--sentences=none.txt")
+
 
 
 if __name__ == "__main__":
