@@ -57,6 +57,9 @@ def parse_arguments(arguments):
     add("--sweeps", type=words(["density", "threads", "length"]), default=[],
         help="density,threads,length: those of the figures; without a matrix unless --quick or "
         "--matrix is given")
+    add("--axes", action="store_true",
+        help="of the matrix, the cells that differ from sequence 128, batch 1, one thread in one "
+             "thing at most")
     add("--matrix", action="store_true", help="the matrix as well as the sweeps")
     add("--rounds", type=int, default=5, help="turns of each engine in a cell (default 5)")
     add("--turn-ms", type=float, default=100, help="about how long a turn is (default 100)")
@@ -80,8 +83,9 @@ def parse_arguments(arguments):
 def list_cells(a):
     chosen = []
     if a.quick or a.matrix or not a.sweeps:
-        chosen += cells.matrix(a.engines, a.models, a.patterns, a.sequences, a.batches, a.threads,
-                               a.isa)
+        matrix = cells.matrix(a.engines, a.models, a.patterns, a.sequences, a.batches, a.threads,
+                              a.isa)
+        chosen += cells.axes(matrix) if a.axes else matrix
     if "density" in a.sweeps:
         chosen += cells.density_sweep(a.engines, a.isa)
     if "threads" in a.sweeps:

@@ -59,6 +59,19 @@ def matrix(engines, models, patterns, sequences, batches, threads, isa):
     return cells
 
 
+def axes(matrix_cells):
+    """Of the cells of a matrix those that differ from sequence 128, batch 1, one thread in one thing
+    at most: its axes."""
+    usual = Contestant("", "", "")
+
+    def differences(cell):
+        c = cell.contestants[0]
+        return sum(getattr(c, name) != getattr(usual, name)
+                   for name in ("sequence", "batch", "threads"))
+
+    return [cell for cell in matrix_cells if differences(cell) <= 1]
+
+
 def density_sweep(engines, isa):
     """Time against non-zeros: those of the engines that skip zeros."""
     of = [e for e in ("spcc", "deepsparse") if e in engines]

@@ -99,6 +99,10 @@ tokenizer() {
   .venv/bin/python tests/text/compare_hf.py --driver "$builds/gcc/tests/text/tokenize_lines"
 }
 
+# Test programs that share work among threads; names have no blanks.
+threaded='test_runtime test_abi_threads test_spo_base test_spo_gemm test_spo_gram test_spo_train'
+threaded="$threaded test_spo_dynamic test_spo_update test_spo_lowrank test_spo_sparsellm"
+
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1
 mkdir -p "$builds"
@@ -112,9 +116,9 @@ stage "build with clang, ASan and UBSan" build clang all -- -DCMAKE_C_COMPILER=c
   -DSPCC_OTHER="$PWD/$builds/gcc/spcc"
 stage "tests, gcc" tests gcc
 stage "tests, clang with ASan and UBSan" tests clang
-stage "build with clang and TSan" build tsan test_runtime test_abi_threads -- \
+stage "build with clang and TSan" build tsan $threaded -- \
   -DCMAKE_C_COMPILER=clang-19 -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSPCC_SANITIZE=thread
-stage "tests with threads, TSan" tests tsan -R '^test_(runtime|abi_threads)$'
+stage "tests with threads, TSan" tests tsan -R "^($(echo "$threaded" | tr ' ' '|'))\$"
 stage "samples" sh scripts/check_samples.sh $builds/gcc
 stage "fuzzing, $fuzz_seconds s each" fuzz
 stage "against PyTorch, random models" torch

@@ -77,6 +77,11 @@ class Cells(unittest.TestCase):
         self.assertEqual(len({cell.name for cell in got}), 16)
         self.assertEqual([c.engine for c in got[0].contestants], ["torch", "spcc"])
 
+    def test_axes_differ_in_one_thing(self):
+        got = cells.axes(cells.matrix(["spcc"], ["base"], ["dense"], [32, 128, 384], [1, 8], [1, 2], "native"))
+        found = [(c.contestants[0].sequence, c.contestants[0].batch, c.contestants[0].threads) for c in got]
+        self.assertEqual(sorted(found), [(32, 1, 1), (128, 1, 1), (128, 1, 2), (128, 8, 1), (384, 1, 1)])
+
     def test_lengths_cover_1_to_160_beside_multiples_of_16(self):
         groups = [[c.sequence for c in cell.contestants] for cell in cells.length_sweep("native")]
         self.assertEqual(sorted(sum(groups, [])), list(range(1, 161)))

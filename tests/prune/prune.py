@@ -31,35 +31,35 @@ def decode(data, dtype):
     return list(struct.unpack(f"<{len(data) // WIDTH[dtype]}{ {'F32': 'f', 'F16': 'e'}[dtype] }", data))
 
 
-def shapes():
+def shapes(hidden=HIDDEN, inner=INNER):
     """All tensors of the model: name to shape."""
-    out = {"embeddings.word_embeddings.weight": [10, HIDDEN],
-           "embeddings.position_embeddings.weight": [12, HIDDEN],
-           "embeddings.token_type_embeddings.weight": [2, HIDDEN],
-           "embeddings.LayerNorm.weight": [HIDDEN], "embeddings.LayerNorm.bias": [HIDDEN],
-           "pooler.dense.weight": [HIDDEN, HIDDEN], "pooler.dense.bias": [HIDDEN]}
+    out = {"embeddings.word_embeddings.weight": [10, hidden],
+           "embeddings.position_embeddings.weight": [12, hidden],
+           "embeddings.token_type_embeddings.weight": [2, hidden],
+           "embeddings.LayerNorm.weight": [hidden], "embeddings.LayerNorm.bias": [hidden],
+           "pooler.dense.weight": [hidden, hidden], "pooler.dense.bias": [hidden]}
     for i in range(LAYERS):
-        linears = {"attention.self.query": (HIDDEN, HIDDEN), "attention.self.key": (HIDDEN, HIDDEN),
-                   "attention.self.value": (HIDDEN, HIDDEN),
-                   "attention.output.dense": (HIDDEN, HIDDEN), "intermediate.dense": (INNER, HIDDEN),
-                   "output.dense": (HIDDEN, INNER)}
+        linears = {"attention.self.query": (hidden, hidden), "attention.self.key": (hidden, hidden),
+                   "attention.self.value": (hidden, hidden),
+                   "attention.output.dense": (hidden, hidden), "intermediate.dense": (inner, hidden),
+                   "output.dense": (hidden, inner)}
         for name, (rows, cols) in linears.items():
             out[f"encoder.layer.{i}.{name}.weight"] = [rows, cols]
             out[f"encoder.layer.{i}.{name}.bias"] = [rows]
         for norm in ("attention.output.LayerNorm", "output.LayerNorm"):
-            out[f"encoder.layer.{i}.{norm}.weight"] = [HIDDEN]
-            out[f"encoder.layer.{i}.{norm}.bias"] = [HIDDEN]
+            out[f"encoder.layer.{i}.{norm}.weight"] = [hidden]
+            out[f"encoder.layer.{i}.{norm}.bias"] = [hidden]
     return out
 
 
 LINEARS = sorted(n for n, s in shapes().items() if n.startswith("encoder") and len(s) == 2)
 
 
-def make_tensors(dtype, seed=1):
+def make_tensors(dtype, seed=1, ties=(0.5, -0.5, 0.0), **sizes):
     r = random.Random(seed)
-    tensors = {name: (dtype, shape, encode([r.choice([r.uniform(-1, 1), 0.5, -0.5, 0.0])
+    tensors = {name: (dtype, shape, encode([r.choice([r.uniform(-1, 1), *ties])
                                             for _ in range(shape[0] * (shape + [1])[1])], dtype))
-               for name, shape in shapes().items()}
+               for name, shape in shapes(**sizes).items()}
     tensors["embeddings.position_ids"] = ("I64", [1, 12], encode(list(range(12)), "I64"))
     return tensors
 
@@ -122,13 +122,13 @@ class Folder(unittest.TestCase):
         self.dir = self.temporary.name
         self.addCleanup(self.temporary.cleanup)
 
-    def model(self, dtype="F32", tensors=None, shards=1):
+    def model(self, dtype="F32", tensors=None, shards=1, config=CONFIG):
         """A folder `model` and a model.yaml beside it; returns the tensors."""
         tensors = tensors or make_tensors(dtype)
         folder = os.path.join(self.dir, "model")
         os.mkdir(folder)
         with open(os.path.join(folder, "config.json"), "w") as f:
-            json.dump(CONFIG, f, indent=3)
+            json.dump(config, f, indent=3)
         for name, text in (("tokenizer.json", "{ }\r\n"), ("vocab.txt", "[PAD]\na\n"),
                            ("notes.md", "not copied"), (".hidden.json", "not copied")):
             with open(os.path.join(folder, name), "w", newline="") as f:
@@ -462,13 +462,27 @@ class WithSentences(Folder):
         self.assertEqual(result.returncode, 1)
         self.assertIn(f"tensor '{LINEARS[0]}' was pruned to 32 weights and has 64 now", result.stderr)
 
-    def test_remarks_show_the_pattern(self):
-        self.model(tensors=make_tensors("F32", seed=9))
-        for pattern, flags in (("2:4", ()), ("4x1", ("--sparsity=0.75",))):
-            self.prune_with("sparsegpt", f"--pattern={pattern}", out=pattern.replace(":", "-"), sparsity=flags)
-            result = self.spcc(pattern.replace(":", "-") + "/model.yaml", "--remarks", "-o", "x.o")
-            self.assertEqual(result.returncode, 0, result.stderr)
-            self.assertIn(pattern, result.stderr)
+    def test_each_pattern_is_compiled_in_its_format(self):
+        """… and computes what the checkpoint says."""
+        sizes = {"hidden": 64, "inner": 128}
+        self.model(tensors=make_tensors("F32", seed=9, ties=(), **sizes),
+                   config={**CONFIG, "hidden_size": 64, "intermediate_size": 128})
+        for pattern, sparsity, method in (("unstructured", 0.9, "sparsellm"), ("4x1", 0.8, "sparsegpt"),
+                                          ("16x1", 0.75, "wanda"), ("2:4", None, "sparsellm"),
+                                          ("2:4x4", None, "sparsegpt")):
+            with self.subTest(pattern=pattern):
+                flags = [] if sparsity is None else [f"--sparsity={sparsity}"]
+                out = pattern.replace(":", "-")
+                self.prune_with(method, f"--pattern={pattern}", out=out, sparsity=flags)
+                result = self.spcc(f"{out}/model.yaml", "--remarks", "-o", "x.o")
+                self.assertEqual(result.returncode, 0, result.stderr)
+                lines = [x for x in result.stderr.splitlines() if " % zeros, " in x and "encoder." in x]
+                self.assertEqual(len(lines), 4 * LAYERS)
+                for line in lines:
+                    self.assertIn(f" % zeros, {pattern}: ", line)
+                    self.assertNotIn(": dense", line)
+                result = self.spcc("verify", f"{out}/model.yaml")
+                self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
     def test_threads_change_nothing(self):
         self.model()
