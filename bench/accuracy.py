@@ -116,7 +116,7 @@ Each figure is the mean over the sentences and, behind it, the standard deviatio
 consecutive inputs of each output. Random sentences of this set have a mean cosine of {unrelated:.2f} to each
 other in the dense model: a model at that figure has lost what it knew.
 
-Seconds of `spcc prune`, {threads} threads:
+Seconds of `spcc prune -j {threads}`:
 
 {seconds}
 
