@@ -13,6 +13,7 @@
 #include "driver/targets.h"
 #include "frontend/recipe.h"
 #include "frontend/sparsity.h"
+#include "support/text.h"
 
 enum { COPIED_MAX = 256 << 20 /* bytes of one file that is copied */ };
 
@@ -276,17 +277,12 @@ static int prune_chosen(pruner *p) {
 
 /* ---- writing ---- */
 
-static bool ends_with(const char *name, const char *suffix) {
-  size_t n = strlen(name), s = strlen(suffix);
-  return n >= s && strcmp(name + n - s, suffix) == 0;
-}
-
 /* Configuration and tokenizer; an index of shards no longer fits the new weights. */
 static bool is_copied(const char *dir, const char *name, arena *a) {
   struct stat st;
-  if (name[0] == '.' || ends_with(name, ".index.json") || !strcmp(name, SPARSITY_FILE))
+  if (name[0] == '.' || text_ends_with(name, ".index.json") || !strcmp(name, SPARSITY_FILE))
     return false;
-  if (!ends_with(name, ".json") && !ends_with(name, ".txt")) return false;
+  if (!text_ends_with(name, ".json") && !text_ends_with(name, ".txt")) return false;
   return stat(path_join(a, dir, name), &st) == 0 && S_ISREG(st.st_mode);
 }
 

@@ -5,6 +5,7 @@
 
 #include "driver/partial.h"
 #include "driver/random_weight.h"
+#include "support/text.h"
 
 /* All that the weights of one layer need. */
 typedef struct pruning {
@@ -52,17 +53,12 @@ static size_t layer_end(const pruning *p, size_t begin) {
   return end;
 }
 
-static bool has_suffix(const char *name, const char *suffix) {
-  size_t n = strlen(name), s = strlen(suffix);
-  return n >= s && strcmp(name + n - s, suffix) == 0;
-}
-
 /* SparseLLM prunes both linears of a feed-forward part together: the weight `up` and the next. */
 static bool is_ffn(const layer *l, size_t up) {
   const prune_weight *w = l->p->list + up;
   return w->options->method == SPO_SPARSELLM && up + 1 < l->end &&
          w[1].options->method == SPO_SPARSELLM &&
-         has_suffix(w->name, "intermediate.dense.weight") &&
+         text_ends_with(w->name, "intermediate.dense.weight") &&
          memcmp(&w->options->goal, &w[1].options->goal, sizeof w->options->goal) == 0;
 }
 
@@ -189,7 +185,7 @@ static bool measure(const layer *l, size_t i) {
   return true;
 }
 
-static bool prune_and_measure(layer *l, size_t i) {
+static bool prune_timed(layer *l, size_t i) {
   const pruning *p = l->p;
   double start = seconds_now();
   spo_error e;
@@ -203,7 +199,7 @@ static bool prune_and_measure(layer *l, size_t i) {
 static bool prune_layer(layer *l) {
   const pruning *p = l->p;
   for (size_t i = l->begin; i < l->end; i++)
-    if (!prune_and_measure(l, i)) return false;
+    if (!prune_timed(l, i)) return false;
   for (size_t i = l->begin; i < l->end; i++)
     if (l->gram && !measure(l, i)) return false;
   return partial_save(p->partial, p->dr, p->list + l->begin, l->end - l->begin);

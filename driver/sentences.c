@@ -5,6 +5,7 @@
 
 #include "driver/npy.h"
 #include "frontend/json.h"
+#include "support/text.h"
 #include "text/spcc_wordpiece.h"
 
 enum { TEXT_MAX = 256 << 20, CONFIG_MAX = 4 << 20 }; /* bytes of a file */
@@ -58,13 +59,9 @@ static bool read_options(const reader *r, spcc_wordpiece_options *o) {
   static const char name[] = "tokenizer_config.json";
   arena *a = r->dr->arena;
   json_text text;
-  const char **files;
-  size_t count;
-  bool there = false;
+  bool there;
   *o = spcc_wordpiece_defaults();
-  if (!dir_list(a, r->dr->diag, r->m->folder, &files, &count)) return false;
-  for (size_t i = 0; i < count; i++)
-    there |= strcmp(files[i], name) == 0;
+  if (!dir_has(a, r->dr->diag, r->m->folder, name, &there)) return false;
   if (!there) return true;
   json_t *root = json_read_file(a, r->dr->diag, r->m->folder, name, CONFIG_MAX, &text);
   if (!root) return false;
@@ -191,14 +188,12 @@ static bool read_ids(reader *r) {
 }
 
 bool sentences_read(driver *dr, const char *path, const model_source *m, token_set *out) {
-  size_t n = strlen(path);
   reader r = {.dr = dr,
               .path = path,
               .m = m,
               .longest = (size_t)m->graph->max_sequence,
               .vocabulary = vocabulary_of(m->graph)};
-  bool ids = n >= 4 && strcmp(path + n - 4, ".npy") == 0;
-  if (!(ids ? read_ids(&r) : read_text(&r))) return false;
+  if (!(text_ends_with(path, ".npy") ? read_ids(&r) : read_text(&r))) return false;
   if (r.count == 0)
     return diag_error(dr->diag, loc_file(path), E_EMPTY,
                       "no sentence to calibrate with; write one a line");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "frontend/bert.h"
+#include "support/text.h"
 
 enum group { GROUP_embeddings, GROUP_layer, GROUP_pooler, GROUP_classifier };
 enum size { ONE, VOCAB, POSITIONS, TYPES, HIDDEN, INNER, LABELS, SIZES };
@@ -24,16 +25,11 @@ typedef struct wanted {
   int64_t dim[2];
 } wanted;
 
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 /* LayerNorm.weight and .bias were called gamma and beta in checkpoints of TensorFlow's time. */
 static const char *old_name(arena *a, const char *name) {
   static const char *const pairs[][2] = {{"LayerNorm.weight", "gamma"}, {"LayerNorm.bias", "beta"}};
   for (size_t i = 0; i < 2; i++)
-    if (ends_with(name, pairs[i][0])) {
+    if (text_ends_with(name, pairs[i][0])) {
       const char *dot = strrchr(name, '.');
       return arena_printf(a, "%.*s.%s", (int)(dot - name), name, pairs[i][1]);
     }
@@ -58,8 +54,8 @@ bool bert_look(bert *b) {
   b->has_pooler = bert_tensor(b, "pooler.dense.weight") != NULL;
   b->has_classifier = bert_tensor(b, "classifier.weight") != NULL;
   const char *architecture = b->config.architecture;
-  b->token_level = ends_with(architecture, "ForTokenClassification") ||
-                   (!b->has_pooler && !ends_with(architecture, "ForSequenceClassification"));
+  b->token_level = text_ends_with(architecture, "ForTokenClassification") ||
+                   (!b->has_pooler && !text_ends_with(architecture, "ForSequenceClassification"));
   return bert_tensor(b, word) ||
          diag_error(b->im->diag, loc_file(b->folder), E_W_MISSING,
                     "no tensor '%s', with or without 'bert.' before it; is this a BERT checkpoint?",

@@ -57,21 +57,11 @@ static bool read_root(const reader *r, json_t *root, sparsity *out) {
   return true;
 }
 
-static bool is_there(arena *a, diag *d, const char *folder, bool *there) {
-  const char **files;
-  size_t count;
-  *there = false;
-  if (!dir_list(a, d, folder, &files, &count)) return false;
-  for (size_t i = 0; i < count; i++)
-    *there |= strcmp(files[i], SPARSITY_FILE) == 0;
-  return true;
-}
-
 bool sparsity_read(arena *a, diag *d, const char *folder, sparsity *out) {
   bool there;
   json_text text;
   *out = (sparsity){.count = 0};
-  if (!is_there(a, d, folder, &there)) return false;
+  if (!dir_has(a, d, folder, SPARSITY_FILE, &there)) return false;
   if (!there) return true;
   json_t *root = json_read_file(a, d, folder, SPARSITY_FILE, FILE_MAX, &text);
   if (!root) return false;

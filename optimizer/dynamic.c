@@ -8,8 +8,8 @@
 #include "optimizer/prox_lanes.h"
 #include "optimizer/topology.h"
 
-/* Which random numbers: those of update j are of step j, from 1. */
-enum { DRAW_FIRST = 0 };
+/* Which random numbers: those of update j are of step j, from 1, and those of the first mask of 0.
+ */
 #define DRAW_WEIGHTS UINT32_MAX
 
 typedef struct parts {
@@ -95,13 +95,9 @@ static void draw_block(void *arg, size_t index) {
 
 static spo_status begin(const spo_call *c) {
   spo_topology t;
-  spo_status status = spo_topology_open(&t, c);
+  size_t k;
+  spo_status status = spo_topology_begin(&t, c, &k);
   if (status != SPO_OK) return status;
-  double sparsity = c->context->recipe.goal.sparsity;
-  spo_pattern_implies(&c->context->recipe.goal.pattern, &sparsity);
-  size_t k = (size_t)spo_keep_count(t.units.count, sparsity);
-  spo_topology_draw(&t, DRAW_FIRST, t.grown, 0, k, t.active);
-  spo_topology_store(&t);
   spo_bits_pack(parts_of(c).explored, t.active, t.units.count);
   c->head->progress.explored = k;
   if (c->context->recipe.initial_std > 0) {

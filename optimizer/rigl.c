@@ -12,13 +12,9 @@ static size_t payload(const spo_context *c) {
 
 static spo_status begin(const spo_call *c) {
   spo_topology t;
-  spo_status status = spo_topology_open(&t, c);
+  size_t k;
+  spo_status status = spo_topology_begin(&t, c, &k);
   if (status != SPO_OK) return status;
-  double sparsity = c->context->recipe.goal.sparsity;
-  spo_pattern_implies(&c->context->recipe.goal.pattern, &sparsity);
-  size_t k = (size_t)spo_keep_count(t.units.count, sparsity);
-  spo_topology_draw(&t, 0, t.grown, 0, k, t.active);
-  spo_topology_store(&t);
   spo_topology_close(&t);
   return SPO_OK;
 }

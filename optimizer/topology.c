@@ -110,3 +110,16 @@ void spo_topology_store(const spo_topology *t) {
     if (t->active[i]) set_unit(t, c->payload, i);
   spo_clear_all(c->t, c->context->count, c->payload, c->pool);
 }
+
+/* Before any update: random numbers of step 0. */
+spo_status spo_topology_begin(spo_topology *t, const spo_call *c, size_t *k) {
+  const spo_goal *goal = &c->context->recipe.goal;
+  double sparsity = goal->sparsity;
+  spo_status status = spo_topology_open(t, c);
+  if (status != SPO_OK) return status;
+  spo_pattern_implies(&goal->pattern, &sparsity);
+  *k = (size_t)spo_keep_count(t->units.count, sparsity);
+  spo_topology_draw(t, 0, t->grown, 0, *k, t->active);
+  spo_topology_store(t);
+  return SPO_OK;
+}

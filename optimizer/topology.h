@@ -28,6 +28,9 @@ typedef struct spo_topology {
 /* Allocates the arrays; `active` is read from the mask. SPO_E_MEMORY. */
 spo_status spo_topology_open(spo_topology *t, const spo_call *c);
 void spo_topology_close(spo_topology *t);
+/* Opens it for a tensor whose training begins: as many units as the goal keeps are active, drawn at
+ * random, and the mask is them. *k is their number. */
+spo_status spo_topology_begin(spo_topology *t, const spo_call *c, size_t *k);
 size_t spo_topology_active(const spo_topology *t);
 
 /* Marks in `out` the `k` units of largest L1 norm of `score` among those with among[unit] ==

@@ -189,6 +189,16 @@ bool dir_list(arena *a, diag *d, const char *path, const char ***names, size_t *
   return true;
 }
 
+bool dir_has(arena *a, diag *d, const char *path, const char *name, bool *has) {
+  const char **names;
+  size_t count;
+  *has = false;
+  if (!dir_list(a, d, path, &names, &count)) return false;
+  for (size_t i = 0; i < count; i++)
+    *has |= strcmp(names[i], name) == 0;
+  return true;
+}
+
 char *path_dir(arena *a, const char *path) {
   const char *slash = strrchr(path, '/');
   if (!slash) return arena_strdup(a, ".");

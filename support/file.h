@@ -40,6 +40,8 @@ bool file_read(arena *a, diag *d, const char *dir, const char *name, size_t max,
 
 /* The names in a folder, sorted by bytes, without "." and "..". E_OPEN. */
 bool dir_list(arena *a, diag *d, const char *path, const char ***names, size_t *count);
+/* Tells in *has whether a name stands in a folder. E_OPEN when the folder cannot be listed. */
+bool dir_has(arena *a, diag *d, const char *path, const char *name, bool *has);
 
 /* The folder part of `path` ("." when it has none). */
 char *path_dir(arena *a, const char *path);
