@@ -1,9 +1,14 @@
 #include "frontend/match.h"
 
-#include <regex.h>
+/* PCRE2 and not the C library's: expressions come from untrusted files, the latter has no limits
+ * (".++++++++" takes memory without end in glibc), and Perl's are those that recipes elsewhere use.
+ */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 #include <string.h>
 
-enum { REGEX_BYTES = 512, REGEX_COPIES = 255 };
+/* Steps and memory are those of matching one name. */
+enum { REGEX_BYTES = 512, REGEX_NESTING = 32, REGEX_STEPS = 100000, REGEX_KIB = 1024 };
 
 /* The length of `name` without ".weight". */
 static size_t short_length(const char *name) {
@@ -42,58 +47,66 @@ static bool glob_names(const char *glob, const char *name) {
   return glob_matches(glob, name, strlen(name)) || glob_matches(glob, name, short_length(name));
 }
 
-/* How often the C library may copy a part of the expression: {n,m} is written out, one within the
- * other. Counts braces that are no repetitions too. */
-static bool is_costly(const char *regex) {
-  unsigned long copies = 1, number = 0;
-  bool inside = false;
-  for (const char *s = regex; *s; s++) {
-    if (*s == '{') inside = true;
-    bool digit = inside && *s >= '0' && *s <= '9';
-    if (digit) number = number * 10 + (unsigned long)(*s - '0');
-    if (number > REGEX_COPIES) return true;
-    if (digit) continue;
-    copies *= number > 1 ? number : 1;
-    number = 0;
-    if (*s == '}') inside = false;
-    if (copies > REGEX_COPIES) return true;
-  }
-  return strlen(regex) > REGEX_BYTES;
+/* Why PCRE2 gave up, in its words. */
+static const char *reason(arena *a, int error) {
+  PCRE2_UCHAR text[128];
+  pcre2_get_error_message(error, text, sizeof text);
+  return arena_strndup(a, (const char *)text, strlen((const char *)text));
 }
 
-/* \1 … \9: not POSIX here, and matching them may take exponential time. */
-static bool refers_back(const char *regex) {
-  for (const char *s = regex; *s; s++)
-    if (*s == '\\' && *++s >= '1' && *s <= '9')
-      return true;
-    else if (!*s)
-      return false;
-  return false;
+/* NULL, with *why set, if `regex` is none. */
+static pcre2_code *compile(arena *a, const char *regex, pcre2_compile_context *limits,
+                           const char **why) {
+  /* Byte for byte: no expression may ask for UTF-8, which the names need not be. */
+  const uint32_t options =
+      PCRE2_NEVER_UTF | PCRE2_NEVER_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY;
+  pcre2_set_max_pattern_length(limits, REGEX_BYTES);
+  pcre2_set_parens_nest_limit(limits, REGEX_NESTING);
+  int error;
+  PCRE2_SIZE at;
+  pcre2_code *code =
+      pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED, options, &error, &at, limits);
+  if (!code)
+    *why = arena_printf(a, "'re:%.64s' is no regular expression that can be used: %s, at byte %zu",
+                        regex, reason(a, error), at);
+  return code;
+}
+
+static const char *find(arena *a, const char *regex, const pcre2_code *code,
+                        pcre2_match_context *limits, const char *const *names, size_t count,
+                        bool *mark, size_t *found) {
+  pcre2_set_match_limit(limits, REGEX_STEPS);
+  pcre2_set_heap_limit(limits, REGEX_KIB);
+  pcre2_match_data *data = pcre2_match_data_create(1, NULL);
+  if (!data) return "out of memory";
+  const char *wrong = NULL;
+  for (size_t i = 0; i < count && !wrong; i++) {
+    int result = pcre2_match(code, (PCRE2_SPTR)names[i], strlen(names[i]), 0, 0, data, limits);
+    if (result >= 0) {
+      mark[i] = true;
+      ++*found;
+    } else if (result != PCRE2_ERROR_NOMATCH) {
+      wrong = arena_printf(a, "'re:%.64s' can't be tried on '%.64s': %s; write it simpler", regex,
+                           names[i], reason(a, result));
+    }
+  }
+  pcre2_match_data_free(data);
+  return wrong;
 }
 
 static const char *match_regex(arena *a, const char *regex, const char *const *names, size_t count,
                                bool *mark, size_t *found) {
-  regex_t compiled;
-  if (is_costly(regex))
-    return arena_printf(a,
-                        "'re:%.64s' is too long, or repeats too much; at most %d bytes and %d "
-                        "copies of a part are accepted",
-                        regex, REGEX_BYTES, REGEX_COPIES);
-  if (refers_back(regex))
-    return arena_printf(a, "'re:%.64s' refers back to what it has found; write that out", regex);
-  int error = regcomp(&compiled, regex, REG_EXTENDED | REG_NOSUB);
-  if (error) {
-    char why[128];
-    regerror(error, &compiled, why, sizeof why);
-    return arena_printf(a, "'re:%.64s' is no regular expression: %s", regex, why);
+  pcre2_compile_context *compiling = pcre2_compile_context_create(NULL);
+  pcre2_match_context *matching = pcre2_match_context_create(NULL);
+  const char *wrong = "out of memory";
+  if (compiling && matching) {
+    pcre2_code *code = compile(a, regex, compiling, &wrong);
+    if (code) wrong = find(a, regex, code, matching, names, count, mark, found);
+    pcre2_code_free(code);
   }
-  for (size_t i = 0; i < count; i++)
-    if (regexec(&compiled, names[i], 0, NULL, 0) == 0) {
-      mark[i] = true;
-      ++*found;
-    }
-  regfree(&compiled);
-  return NULL;
+  pcre2_match_context_free(matching);
+  pcre2_compile_context_free(compiling);
+  return wrong;
 }
 
 const char *match_names(arena *a, const char *pattern, const char *const *names, size_t count,

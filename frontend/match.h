@@ -1,5 +1,6 @@
 /* Patterns of tensor names. A glob, in which * is any text and ? any byte, is for the whole name,
- * with or without ".weight"; "re:" and a POSIX extended regular expression is found anywhere. */
+ * with or without ".weight"; "re:" and a regular expression (Perl's, by PCRE2) is found anywhere.
+ */
 #ifndef SPCC_FRONTEND_MATCH_H
 #define SPCC_FRONTEND_MATCH_H
 

@@ -6,10 +6,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-libraries='cblas|check|jansson|lapacke|llvm-c|sha2|utf8proc|yaml'
+libraries='cblas|check|jansson|lapacke|llvm-c|pcre2|sha2|utf8proc|yaml'
 table='support    support                                   sha2
 ir         support|ir                                -
-frontend   support|ir|frontend|optimizer/spo[a-z_]*  yaml|jansson
+frontend   support|ir|frontend|optimizer/spo[a-z_]*  yaml|jansson|pcre2
 passes     support|ir|passes                         -
 codegen    support|ir|passes|codegen|runtime/spcc_rt llvm-c
 runtime    runtime                                   -

@@ -20,7 +20,7 @@ for sparsity in 1.5 100 0..5; do
   bad "w=4x1@$sparsity" 'the sparsity is not from 0 to 1'
 done
 bad w=2:4@0.9 'this pattern fixes the sparsity; leave it out'
-expect 2 "spcc: error: 're:(' is no regular expression: Unmatched ( or \\( (see spcc estimate --help)" "$SPCC" estimate in.yaml '--impose=re:(=4x1@0.9'
+expect 2 "spcc: error: 're:(' is no regular expression that can be used: missing closing parenthesis, at byte 1 (see spcc estimate --help)" "$SPCC" estimate in.yaml '--impose=re:(=4x1@0.9'
 expect 1 "in.yaml: error: 'v' of --impose matches none of the 1 weights that can be pruned; spcc inspect lists them [E_NAME]" "$SPCC" estimate in.yaml --impose=v=4x1@0.9
 expect 1 "in.yaml:8:42: error: tensor 'w': pattern 3x1 does not divide its shape [16, 8]; choose another pattern or leave the tensor out [E_PATTERN]" "$SPCC" estimate in.yaml --impose=w=3x1@0.5
 expect 1 "spcc: error: batch 5 and sequence 64 are over the model's limits, 4 and 64; compile with other --max-batch and --max-seq [E_DIM]" "$SPCC" estimate in.yaml -b 5

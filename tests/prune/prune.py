@@ -311,7 +311,7 @@ class Prune(Folder):
              ["-o", "new", "--pattern=dense"]),
             ("'5:4' is no pattern to prune to; use unstructured, RxC such as 4x1 or N:M such as 2:4",
              ["-o", "new", "--pattern=5:4"]),
-            ("'re:(' is no regular expression: Unmatched ( or \\(",
+            ("'re:(' is no regular expression that can be used: missing closing parenthesis, at byte 1",
              ["-o", "new", "--sparsity=0.5", "--targets=re:("]),
         ]
         for message, flags in cases:

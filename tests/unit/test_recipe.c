@@ -96,7 +96,10 @@ START_TEST(name_patterns) {
                {"re:query", "1011"},
                {"re:^layer[.](0|1)[.]", "1110"},
                {"re:", "1111"},
-               {"re:[0-9]{2}", "0001"}};
+               {"re:[0-9]{2}", "0001"},
+               {"re:\\d\\d", "0001"},
+               {"re:(.)1\\1", "0010"},
+               {"re:query(?!.)", "0000"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     bool mark[WEIGHTS] = {false};
     size_t found = 99, expected = 0;
