@@ -51,44 +51,45 @@ void spo_select(const uint64_t *key, size_t count, size_t k, unsigned char *keep
 
 /* ---- f32 by magnitude or by value, over several arrays ---- */
 
-/* A key has 31 bits, or 32 by value. A pass over all keys counts those above a bracket, and in
- * equal bins those inside of it; the bin that holds the k-th key is the next bracket. */
-enum { GRAIN = 1 << 18, BINS = 1 << 11, SAMPLED = 1 << 22, STRIDE = 97 };
+/* A key has 31 bits, or 32 by value; that of rank k is searched between two others, a bracket.
+ *
+ * Among few scores: a pass counts the keys of the bracket in equal bins; the bin that holds the
+ * k-th is the next bracket, until that has a single key.
+ *
+ * Among many: a sample gives a bracket that should hold the k-th and few others. One pass over all
+ * counts the keys above it and at its two ends, where many may be equal, and lists those between;
+ * then the lists are searched as few scores are. A sample that misleads costs passes, no more. */
+enum { GRAIN = 1 << 18, BINS = 1 << 11, TILE = 32 * LANES_16 };
 #define MAGNITUDE 0x7fffffffu
 #define INFINITE 0x7f800000u
 
 typedef struct bracket {
-  uint32_t low, width; /* keys low … low + width */
-  unsigned shift;      /* of a bin: 1 << shift keys */
+  uint32_t low, high;
 } bracket;
 
 typedef struct block {
   const float *score;
   unsigned char *keep;
   size_t count;
-  uint32_t above; /* keys above the bracket */
-  bool nonfinite; /* some are no finite number's */
-  uint64_t ties;  /* how many keys equal to the threshold are kept */
+  float *list; /* [room], for the scores strictly between a bracket's ends */
+  size_t room;
+  const float *part; /* what is searched: the scores, or the list */
+  size_t part_count;
+  uint32_t outside;                   /* keys above the part's */
+  uint32_t above, high, between, low; /* keys above a bracket, at its ends, strictly between */
+  bool nonfinite;                     /* some are no finite number's */
   uint32_t bin[BINS];
+  uint32_t equal, ties; /* keys equal to the threshold, and how many of them are kept */
 } block;
 
 typedef struct search {
   block *blocks;
   size_t count;
-  bool by_value;   /* not by magnitude */
-  bracket bracket; /* where the key of rank k is */
+  bool by_value;      /* not by magnitude */
+  bracket bracket;    /* where the key of rank k is */
+  unsigned shift;     /* a bin is 1 << shift keys */
+  uint32_t threshold; /* the key of rank k */
 } search;
-
-static bracket bracket_of(uint32_t low, uint32_t width) {
-  bracket b = {.low = low, .width = width};
-  while (width >> b.shift >= BINS)
-    b.shift++;
-  return b;
-}
-
-static bracket everything(bool by_value) {
-  return bracket_of(0, by_value ? UINT32_MAX : MAGNITUDE);
-}
 
 static inline uint32_t bits_of(float x) {
   uint32_t bits;
@@ -103,85 +104,8 @@ static inline uint32_t key_of(float x, bool by_value) {
   return bits ^ (bits >> 31 ? UINT32_MAX : MAGNITUDE + 1);
 }
 
-typedef float lanes_f32 __attribute__((vector_size(4 * LANES_16)));
-
-/* Counts eight keys of which those with a byte that is not 0 in `inside`, little-endian, are in the
- * bracket. */
-static inline void count_inside(uint32_t *bin, const bracket *k, bool by_value, const float *score,
-                                uint64_t inside) {
-  while (inside) {
-    unsigned lane = (unsigned)__builtin_ctzll(inside) / 8;
-    bin[(key_of(score[lane], by_value) - k->low) >> k->shift]++;
-    inside &= ~((uint64_t)0xff << 8 * lane);
-  }
-}
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "lanes are found by their bytes' places");
-
-/* Most brackets are narrow: vectors without a key in them are passed by. The loop is there twice,
- * for a constant `by_value` each. Magnitudes have 31 bits, so that the sign of a difference
- * compares two, and adding to an infinite exponent reaches the sign. */
-LANES_BODY void count_lanes(block *b, const bracket *bracket_in, bool by_value) {
-  const bracket k = *bracket_in;
-  const uint32_t high = k.low + k.width;
-  lanes_u32 nonfinite = {0}, above = {0};
-  for (size_t i = 0; i + LANES_16 <= b->count; i += LANES_16) {
-    lanes_f32 x;
-    memcpy(&x, b->score + i, sizeof x);
-    x = by_value ? x + 0.0f : x;
-    lanes_u32 bits = (lanes_u32)x, size = bits & MAGNITUDE;
-    lanes_u32 key = by_value ? bits ^ ((lanes_u32)((lanes_i32)bits >> 31) | (MAGNITUDE + 1)) : size;
-    nonfinite |= size + (MAGNITUDE + 1 - INFINITE);
-    above += by_value ? (lanes_u32)(key > high) & 1 : (high - key) >> 31;
-    lanes_u8 inside = __builtin_convertvector(key - k.low <= k.width, lanes_u8);
-    uint64_t half[2];
-    memcpy(half, &inside, sizeof half);
-    if ((half[0] | half[1]) == 0) continue;
-    count_inside(b->bin, &k, by_value, b->score + i, half[0]);
-    count_inside(b->bin, &k, by_value, b->score + i + LANES_16 / 2, half[1]);
-  }
-  for (int j = 0; j < LANES_16; j++) {
-    b->above += above[j];
-    b->nonfinite |= nonfinite[j] > MAGNITUDE;
-  }
-}
-
-LANES_BODY void count_sizes_body(block *b, const bracket *k) {
-  count_lanes(b, k, false);
-}
-LANES_BODY void count_values_body(block *b, const bracket *k) {
-  count_lanes(b, k, true);
-}
-LANES(count_sizes, (block * b, const bracket *k), (b, k))
-LANES(count_values, (block * b, const bracket *k), (b, k))
-
-static void count_block(void *arg, size_t index) {
-  const search *s = arg;
-  const bracket *k = &s->bracket;
-  block *b = &s->blocks[index];
-  memset(b->bin, 0, sizeof b->bin);
-  b->above = 0;
-  b->nonfinite = false;
-  (s->by_value ? count_values : count_sizes)(b, k);
-  for (size_t i = b->count / LANES_16 * LANES_16; i < b->count; i++) {
-    uint32_t key = key_of(b->score[i], s->by_value);
-    b->nonfinite |= key_of(b->score[i], false) >= INFINITE;
-    b->above += key > k->low + k->width;
-    if (key - k->low <= k->width) b->bin[(key - k->low) >> k->shift]++;
-  }
-}
-
-static uint64_t in_bin(const search *s, uint32_t bin) {
-  uint64_t sum = 0;
-  for (size_t i = 0; i < s->count; i++)
-    sum += s->blocks[i].bin[bin];
-  return sum;
-}
-
-static uint64_t above(const search *s) {
-  uint64_t sum = 0;
-  for (size_t i = 0; i < s->count; i++)
-    sum += s->blocks[i].above;
-  return sum;
+static bracket everything(bool by_value) {
+  return (bracket){0, by_value ? UINT32_MAX : MAGNITUDE};
 }
 
 static bool has_nonfinite(const search *s) {
@@ -190,46 +114,330 @@ static bool has_nonfinite(const search *s) {
   return false;
 }
 
+/* Searches all scores from here on. */
+static void search_all(search *s) {
+  s->bracket = everything(s->by_value);
+  for (size_t i = 0; i < s->count; i++) {
+    block *b = &s->blocks[i];
+    b->part = b->score;
+    b->part_count = b->count;
+    b->outside = 0;
+  }
+}
+
+/* ---- few scores ---- */
+
+static inline void count_keys(block *b, const search *s, bool by_value) {
+  const uint32_t low = s->bracket.low, width = s->bracket.high - low;
+  bool nonfinite = false;
+  uint32_t above = b->outside;
+  for (size_t i = 0; i < b->part_count; i++) {
+    uint32_t key = key_of(b->part[i], by_value);
+    nonfinite |= key_of(b->part[i], false) >= INFINITE;
+    above += key > low + width;
+    if (key - low <= width) b->bin[(key - low) >> s->shift]++;
+  }
+  b->above = above;
+  b->nonfinite = nonfinite;
+}
+
+static void count_block(void *arg, size_t index) {
+  const search *s = arg;
+  block *b = &s->blocks[index];
+  memset(b->bin, 0, sizeof b->bin);
+  if (s->by_value)
+    count_keys(b, s, true);
+  else
+    count_keys(b, s, false);
+}
+
 /* From the counts of a bracket: finds the bin with the key of rank k, 1 … all, and what its rank is
  * there. False when the key is not in the bracket. */
 static bool find_bin(const search *s, uint64_t k, uint32_t *bin, uint64_t *rank) {
-  uint64_t before = above(s);
+  uint64_t before = 0, in_bin[BINS] = {0};
+  for (size_t i = 0; i < s->count; i++) {
+    before += s->blocks[i].above;
+    for (size_t j = 0; j < BINS; j++)
+      in_bin[j] += s->blocks[i].bin[j];
+  }
   if (k <= before) return false;
-  for (uint32_t i = (s->bracket.width >> s->bracket.shift) + 1; i-- > 0;) {
-    uint64_t here = in_bin(s, i);
-    if (k <= before + here) {
+  for (uint32_t i = BINS; i-- > 0; before += in_bin[i])
+    if (k <= before + in_bin[i]) {
       *bin = i;
       *rank = k - before;
       return true;
     }
-    before += here;
-  }
   return false;
 }
 
-/* Narrows the bracket to the key of rank k; returns its rank among those that are equal, or 0 when
- * a key is not finite. A bracket that does not hold the key is given up for all keys. The blocks
- * are left with the counts of the last bracket, of which *bin is the key. */
-static uint64_t find_key(search *s, uint64_t k, const spo_pool *pool, uint32_t *bin) {
+/* Narrows the bracket to the key of rank k, the threshold, and counts those equal to it; returns
+ * its rank among them, or 0 when a key is not finite. A bracket without the key is given up. */
+static uint64_t find_key(search *s, uint64_t k, const spo_pool *pool) {
   for (;;) {
     uint64_t rank;
+    uint32_t bin;
+    s->shift = 0;
+    while ((s->bracket.high - s->bracket.low) >> s->shift >= BINS)
+      s->shift++;
     spo_run(pool, count_block, s, s->count);
     if (has_nonfinite(s)) return 0;
-    if (!find_bin(s, k, bin, &rank)) {
-      s->bracket = everything(s->by_value);
+    if (!find_bin(s, k, &bin, &rank)) {
+      search_all(s);
       continue;
     }
-    if (s->bracket.shift == 0) return rank;
-    uint32_t low = s->bracket.low + (*bin << s->bracket.shift);
-    s->bracket = bracket_of(low, (1u << s->bracket.shift) - 1);
+    s->bracket.low += bin << s->shift;
+    if ((s->bracket.high - s->bracket.low) >> s->shift != 0)
+      s->bracket.high = s->bracket.low + (1u << s->shift) - 1;
+    if (s->shift > 0) continue;
+    s->threshold = s->bracket.low;
+    for (size_t i = 0; i < s->count; i++)
+      s->blocks[i].equal = s->blocks[i].bin[bin];
+    return rank;
   }
 }
 
-/* The first `ties` keys that equal the threshold, which is in `bin`, are kept. */
-static void share_ties(search *s, uint32_t bin, uint64_t ties) {
+/* ---- many scores ---- */
+
+/* How many bytes ahead are fetched into the cache: the work on lists keeps the processor from
+ * looking that far ahead itself. */
+enum { AHEAD = 8192 };
+
+typedef float lanes_f32 __attribute__((vector_size(4 * LANES_16)));
+
+/* Where in its tile a score is that has that bit in a word of split_tiles' `between`. */
+static inline unsigned place_of(unsigned word, unsigned bit) {
+  return (31 - bit % 32) * LANES_16 + 2 * word + bit / 32;
+}
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "a word has its first lane's bits first");
+
+/* For so many listed scores, and the two that list_tile may write behind them. */
+static inline bool has_room(const block *b, uint32_t listed) {
+  return listed + 2 <= b->room;
+}
+
+/* Appends the scores of a tile whose bit is set. Few are: the first two of a word are written
+ * whether they are or not, which no branch has to foresee. */
+LANES_BODY void list_tile(block *b, const float *score, const lanes_u32 *bits) {
+  uint64_t word[LANES_16 / 2];
+  memcpy(word, bits, sizeof word);
+  for (unsigned w = 0; w < LANES_16 / 2; w++) {
+    uint64_t left = word[w];
+    uint32_t end = b->between + (uint32_t)__builtin_popcountll(left);
+    if (!has_room(b, end)) { /* the block is searched whole, if it has to be */
+      b->between = end;
+      continue;
+    }
+    for (uint32_t at = b->between;; at += 2) {
+      b->list[at] = score[place_of(w, (unsigned)__builtin_ctzll(left | 1ull << 63))];
+      left &= left - 1;
+      b->list[at + 1] = score[place_of(w, (unsigned)__builtin_ctzll(left | 1ull << 63))];
+      left &= left - 1;
+      if (left == 0) break;
+    }
+    b->between = end;
+  }
+}
+
+/* Sets `out` to 1 where a key is above the threshold, else to 0; both in an order of signed
+ * numbers. By the signs of differences, as gcc compares vectors that are longer than registers one
+ * number at a time; those of magnitudes do not overflow. */
+LANES_BODY void above_lanes(const lanes_u32 *key, uint32_t t, bool by_value, lanes_u32 *out) {
+  lanes_u32 less = t - *key;
+  if (by_value) less = (t & ~*key) | (~(t ^ *key) & less);
+  *out = less >> 31;
+}
+
+/* Of the 32 scores of a tile that a lane meets, the first has the highest bit in `between`. */
+LANES_BODY void split_tiles(block *b, bracket k, bool by_value) {
+  const uint32_t sign = by_value ? MAGNITUDE + 1 : 0;
+  const uint32_t high = k.high ^ sign, low = k.low ^ sign;
+  const uint32_t lowest = by_value && k.low == 0 ? low : low - 1; /* no number has the value's 0 */
+  lanes_u32 nonfinite = {0}, above = {0}, from_high = {0}, above_low = {0}, from_low = {0};
+  for (size_t i = 0; i + TILE <= b->count; i += TILE) {
+    lanes_u32 between = {0};
+    for (size_t j = i; j < i + TILE; j += LANES_16) {
+      lanes_f32 x;
+      memcpy(&x, b->score + j, sizeof x);
+      lanes_u32 bits = (lanes_u32)(by_value ? x + 0.0f : x), size = bits & MAGNITUDE;
+      lanes_u32 key = by_value ? bits ^ ((lanes_u32)((lanes_i32)bits >> 31) & MAGNITUDE) : size;
+      nonfinite |= size + (MAGNITUDE + 1 - INFINITE); /* reaches the sign */
+      lanes_u32 a, h, l, f;
+      above_lanes(&key, high, by_value, &a);
+      above_lanes(&key, high - 1, by_value, &h);
+      above_lanes(&key, low, by_value, &l);
+      above_lanes(&key, lowest, by_value, &f);
+      above += a;
+      from_high += h;
+      above_low += l;
+      from_low += f;
+      between += between + (l & ~h);
+      /* Behind the last score that is no pointer, but it isn't read. */
+      __builtin_prefetch((const void *)((uintptr_t)(b->score + j) + AHEAD));
+    }
+    list_tile(b, b->score + i, &between);
+  }
+  for (int j = 0; j < LANES_16; j++) {
+    b->above += above[j];
+    b->high += from_high[j] - above[j];
+    b->low += from_low[j] - above_low[j];
+    b->nonfinite |= nonfinite[j] > MAGNITUDE;
+  }
+}
+
+LANES_BODY void split_sizes_body(block *b, bracket k) {
+  split_tiles(b, k, false);
+}
+LANES_BODY void split_values_body(block *b, bracket k) {
+  split_tiles(b, k, true);
+}
+LANES(split_sizes, (block * b, bracket k), (b, k))
+LANES(split_values, (block * b, bracket k), (b, k))
+
+static void split_rest(block *b, bracket k, bool by_value) {
+  for (size_t i = b->count / TILE * TILE; i < b->count; i++) {
+    uint32_t key = key_of(b->score[i], by_value);
+    b->nonfinite |= key_of(b->score[i], false) >= INFINITE;
+    b->above += key > k.high;
+    b->high += key == k.high;
+    b->low += key == k.low;
+    if (key >= k.high || key <= k.low) continue;
+    b->between++;
+    if (has_room(b, b->between)) b->list[b->between - 1] = b->score[i];
+  }
+}
+
+static void split_block(void *arg, size_t index) {
+  const search *s = arg;
+  block *b = &s->blocks[index];
+  b->above = b->high = b->between = b->low = 0;
+  b->nonfinite = false;
+  (s->by_value ? split_values : split_sizes)(b, s->bracket);
+  split_rest(b, s->bracket, s->by_value);
+  if (s->bracket.low == s->bracket.high) b->low = 0; /* they are counted already */
+}
+
+/* Ends the search at one end of the bracket. */
+static uint64_t settle(search *s, uint32_t threshold, uint64_t rank) {
+  s->threshold = threshold;
+  for (size_t i = 0; i < s->count; i++)
+    s->blocks[i].equal = threshold == s->bracket.high ? s->blocks[i].high : s->blocks[i].low;
+  return rank;
+}
+
+/* Searches what lies strictly between the bracket's ends from here on. */
+static void search_lists(search *s) {
+  s->bracket.low++;
+  s->bracket.high--;
   for (size_t i = 0; i < s->count; i++) {
     block *b = &s->blocks[i];
-    b->ties = b->bin[bin] < ties ? b->bin[bin] : ties;
+    if (!has_room(b, b->between)) continue;
+    b->part = b->list;
+    b->part_count = b->between;
+    b->outside = b->above + b->high;
+  }
+}
+
+/* find_key by one pass over all scores, if the bracket holds the key of rank k. */
+static uint64_t split_and_find(search *s, uint64_t k, const spo_pool *pool) {
+  uint64_t above = 0, high = 0, between = 0, low = 0;
+  spo_run(pool, split_block, s, s->count);
+  if (has_nonfinite(s)) return 0;
+  for (size_t i = 0; i < s->count; i++) {
+    above += s->blocks[i].above;
+    high += s->blocks[i].high;
+    between += s->blocks[i].between;
+    low += s->blocks[i].low;
+  }
+  if (k <= above || k > above + high + between + low)
+    search_all(s);
+  else if (k <= above + high)
+    return settle(s, s->bracket.high, k - above);
+  else if (k > above + high + between)
+    return settle(s, s->bracket.low, k - above - high - between);
+  else
+    search_lists(s);
+  return find_key(s, k, pool);
+}
+
+/* ---- a bracket from a sample ---- */
+
+/* Cuts the spans into blocks; counts them when out is NULL. */
+static size_t cut_blocks(const spo_span *spans, size_t count, block *out) {
+  size_t n = 0;
+  for (size_t s = 0; s < count; s++)
+    for (size_t at = 0; at < spans[s].count; at += GRAIN, n++) {
+      size_t left = spans[s].count - at;
+      if (out)
+        out[n] = (block){.score = spans[s].score + at,
+                         .keep = spans[s].keep ? spans[s].keep + at : NULL, /* a sample has none */
+                         .count = left < GRAIN ? left : GRAIN};
+    }
+  return n;
+}
+
+enum { SAMPLED = 1 << 16 };
+
+/* One of so many scores is in a sample: about the cube root of their number, which weighs the work
+ * on the sample against that on the lists. Primes, so that samples are of all columns. */
+static size_t sample_stride(uint64_t total) {
+  static const uint16_t primes[] = {31, 47, 97, 197, 397};
+  size_t i = 0;
+  while (i < 4 && total >= (uint64_t)primes[i + 1] * primes[i + 1] * primes[i + 1])
+    i++;
+  return primes[i];
+}
+
+static size_t take_sample(const spo_span *spans, size_t count, size_t stride, float *out) {
+  size_t n = 0;
+  for (size_t s = 0; s < count; s++)
+    for (size_t i = 0; i < spans[s].count; i += stride, n++)
+      if (out) out[n] = spans[s].score[i];
+  return n;
+}
+
+/* The key of rank k of the sample, from 1. */
+static uint32_t sample_key(search *s, uint64_t k) {
+  search_all(s);
+  return find_key(s, k, NULL) ? s->threshold : 0;
+}
+
+/* Where the key of rank k should be: between those of the sample that are two times the root of
+ * its size before and behind. Ranks in a random sample deviate by half the root or less. */
+static bracket bracket_of_sample(search *s, size_t n, double part) {
+  const bracket all = everything(s->by_value);
+  double rank = part * (double)n, margin = 2 * sqrt((double)n);
+  bool first = rank - margin < 1, last = rank + margin >= (double)n;
+  uint32_t high = first ? all.high : sample_key(s, (uint64_t)(rank - margin));
+  uint32_t low = last ? all.low : sample_key(s, (uint64_t)(rank + margin));
+  return low <= high ? (bracket){low, high} : all;
+}
+
+/* False without memory for a sample. */
+static bool sampled_bracket(const spo_span *spans, size_t count, uint64_t total, uint64_t k,
+                            search *out) {
+  size_t stride = sample_stride(total), n = take_sample(spans, count, stride, NULL);
+  float *sample = malloc(n * sizeof *sample);
+  const spo_span span = {.score = sample, .count = n};
+  search s = {.count = cut_blocks(&span, 1, NULL), .by_value = out->by_value};
+  s.blocks = malloc(s.count * sizeof *s.blocks);
+  bool done = sample && s.blocks;
+  if (done) {
+    take_sample(spans, count, stride, sample);
+    cut_blocks(&span, 1, s.blocks);
+    out->bracket = bracket_of_sample(&s, n, (double)k / (double)total);
+  }
+  free(s.blocks);
+  free(sample);
+  return done;
+}
+
+/* ---- all of it ---- */
+
+/* The first `ties` keys that equal the threshold are kept. */
+static void share_ties(search *s, uint64_t ties) {
+  for (size_t i = 0; i < s->count; i++) {
+    block *b = &s->blocks[i];
+    b->ties = b->equal < ties ? b->equal : (uint32_t)ties;
     ties -= b->ties;
   }
 }
@@ -249,27 +457,23 @@ LANES(mark_sizes, (const float *score, size_t count, uint32_t least, unsigned ch
 LANES(mark_values, (const float *score, size_t count, uint32_t least, unsigned char *keep),
       (score, count, least, keep))
 
-typedef struct marking {
-  const search *search;
-  uint32_t threshold, bin;
-} marking;
+/* How many scores of a block hold all the keys equal to the threshold that are kept. */
+static size_t end_of_ties(const block *b, uint32_t threshold, bool by_value) {
+  if (b->ties == b->equal) return b->count;
+  size_t i = 0;
+  for (uint32_t seen = 0; seen < b->ties; i++)
+    seen += key_of(b->score[i], by_value) == threshold;
+  return i;
+}
 
 static void mark_block(void *arg, size_t index) {
-  const marking *m = arg;
-  const block *b = &m->search->blocks[index];
-  bool by_value = m->search->by_value;
-  uint32_t equal = b->bin[m->bin];
-  uint64_t ties = b->ties;
-  if (ties == 0 || ties == equal) { /* no key needs to be counted */
-    uint32_t least = m->threshold + (ties == 0 && equal != 0);
-    (by_value ? mark_values : mark_sizes)(b->score, b->count, least, b->keep);
-    return;
-  }
-  for (size_t i = 0; i < b->count; i++) {
-    uint32_t key = key_of(b->score[i], by_value);
-    b->keep[i] = key > m->threshold || (key == m->threshold && ties > 0);
-    if (key == m->threshold && ties > 0) ties--;
-  }
+  const search *s = arg;
+  const block *b = &s->blocks[index];
+  size_t end = end_of_ties(b, s->threshold, s->by_value);
+  void (*mark)(const float *, size_t, uint32_t, unsigned char *) =
+      s->by_value ? mark_values : mark_sizes;
+  mark(b->score, end, s->threshold, b->keep);
+  mark(b->score + end, b->count - end, s->threshold + 1, b->keep + end);
 }
 
 static spo_status find_nonfinite(const spo_span *spans, size_t count, spo_error *error) {
@@ -283,83 +487,45 @@ static spo_status find_nonfinite(const spo_span *spans, size_t count, spo_error 
   return SPO_OK;
 }
 
-/* Cuts the spans into blocks; counts them when out is NULL. */
-static size_t cut_blocks(const spo_span *spans, size_t count, block *out) {
-  size_t n = 0;
+static uint64_t sum_of_counts(const spo_span *spans, size_t count) {
+  uint64_t sum = 0;
   for (size_t s = 0; s < count; s++)
-    for (size_t at = 0; at < spans[s].count; at += GRAIN, n++) {
-      size_t left = spans[s].count - at;
-      if (out)
-        out[n] = (block){.score = spans[s].score + at,
-                         .keep = spans[s].keep ? spans[s].keep + at : NULL, /* a sample has none */
-                         .count = left < GRAIN ? left : GRAIN};
-    }
-  return n;
+    sum += spans[s].count;
+  return sum;
 }
 
-/* ---- a first bracket from a sample ---- */
-
-/* Every STRIDE-th score of each span; the stride is a prime, so that samples are of all columns. */
-static size_t take_sample(const spo_span *spans, size_t count, float *out) {
-  size_t n = 0;
-  for (size_t s = 0; s < count; s++)
-    for (size_t i = 0; i < spans[s].count; i += STRIDE, n++)
-      if (out) out[n] = spans[s].score[i];
-  return n;
+/* Gives each block room for a list of an eighth of its scores; NULL without memory. */
+static float *make_lists(search *s) {
+  size_t room = 0;
+  for (size_t i = 0; i < s->count; i++)
+    room += s->blocks[i].room = s->blocks[i].count / 8;
+  float *lists = malloc(room * sizeof *lists), *at = lists;
+  for (size_t i = 0; lists && i < s->count; at += s->blocks[i++].room)
+    s->blocks[i].list = at;
+  return lists;
 }
 
-/* The key of rank k of the sample, from 1. */
-static uint32_t sample_key(search *s, uint64_t k) {
-  uint32_t bin = 0;
-  s->bracket = everything(s->by_value);
-  return find_key(s, k, NULL, &bin) ? s->bracket.low + bin : 0;
+/* find_key, among many scores with a bracket from a sample. */
+static uint64_t find(search *s, const spo_span *spans, size_t count, uint64_t k,
+                     const spo_pool *pool) {
+  uint64_t total = sum_of_counts(spans, count), rank;
+  float *lists = total >= SAMPLED ? make_lists(s) : NULL; /* without, the search takes longer */
+  search_all(s);
+  if (lists && sampled_bracket(spans, count, total, k, s))
+    rank = split_and_find(s, k, pool);
+  else
+    rank = find_key(s, k, pool);
+  free(lists);
+  return rank;
 }
-
-/* Where the key of rank k should be: between those of the sample that are two times the root of
- * its size before and behind. Ranks in a random sample deviate by half the root or less. */
-static bracket bracket_of_sample(float *sample, size_t n, double part, bool by_value,
-                                 block *blocks) {
-  const spo_span span = {.score = sample, .count = n};
-  search s = {.blocks = blocks, .count = cut_blocks(&span, 1, blocks)};
-  s.by_value = by_value;
-  const bracket all = everything(by_value);
-  double rank = part * (double)n, margin = 2 * sqrt((double)n);
-  bool first = rank - margin < 1, last = rank + margin >= (double)n;
-  uint32_t high = first ? all.width : sample_key(&s, (uint64_t)(rank - margin));
-  uint32_t low = last ? 0 : sample_key(&s, (uint64_t)(rank + margin));
-  return low <= high ? bracket_of(low, high - low) : all;
-}
-
-static bracket first_bracket(const spo_span *spans, size_t count, uint64_t k, bool by_value) {
-  uint64_t total = 0;
-  for (size_t s = 0; s < count; s++)
-    total += spans[s].count;
-  bracket found = everything(by_value);
-  if (total < SAMPLED) return found;
-  size_t n = take_sample(spans, count, NULL);
-  float *sample = malloc(n * sizeof *sample);
-  block *blocks = malloc((n / GRAIN + 1) * sizeof *blocks);
-  if (sample && blocks) { /* without, the search takes longer */
-    take_sample(spans, count, sample);
-    found = bracket_of_sample(sample, n, (double)k / (double)total, by_value, blocks);
-  }
-  free(sample);
-  free(blocks);
-  return found;
-}
-
-/* ---- all of it ---- */
 
 static spo_status search_and_mark(search *s, const spo_span *spans, size_t count, uint64_t k,
                                   const spo_pool *pool, spo_error *error) {
-  marking m = {.search = s};
-  s->bracket = first_bracket(spans, count, k, s->by_value);
-  uint64_t ties = find_key(s, k > 0 ? k : 1, pool, &m.bin);
+  uint64_t ties = find(s, spans, count, k > 0 ? k : 1, pool);
   if (ties == 0) return find_nonfinite(spans, count, error);
-  /* The last is above every finite key. */
-  m.threshold = k > 0 ? s->bracket.low + m.bin : s->by_value ? UINT32_MAX - 1 : MAGNITUDE;
-  share_ties(s, m.bin, k > 0 ? ties : 0);
-  spo_run(pool, mark_block, &m, s->count);
+  if (k == 0) s->threshold = s->by_value ? UINT32_MAX - 1 : MAGNITUDE; /* above every finite key */
+  share_ties(s, k > 0 ? ties : 0);
+  spo_run(pool, mark_block, s, s->count);
   return SPO_OK;
 }
 

@@ -1,5 +1,5 @@
-/* Selection among so many scores that a sample chooses where to search: it may mislead, and the
- * result is the same. */
+/* Selection among so many scores that a sample chooses where to search: it may mislead, lists may
+ * overflow, and the result is the same. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -63,6 +63,75 @@ static void check_counts(void) {
   spo_pool_close(pool);
 }
 
+/* The definition, in one pass: all above the least kept, and of its equals the first. */
+static void check_definition(const float *x, const unsigned char *keep, size_t n, size_t k) {
+  float least = INFINITY;
+  size_t kept = 0;
+  bool open = true, right = true;
+  for (size_t i = 0; i < n; i++) {
+    if (keep[i]) least = fminf(least, fabsf(x[i]));
+    kept += keep[i];
+  }
+  ck_assert_uint_eq(kept, k);
+  for (size_t i = 0; i < n; i++) {
+    bool tie = fabsf(x[i]) == least;
+    open &= !tie || keep[i];
+    right &= keep[i] == (fabsf(x[i]) > least || (tie && open));
+  }
+  ck_assert_msg(right, "%zu of %zu", k, n);
+}
+
+/* Cut into `cuts` spans of different sizes, at addresses of all kinds. */
+static void check_spans(size_t n, size_t k, size_t cuts, const spo_pool *pool) {
+  spo_span spans[64];
+  size_t at = 0;
+  for (size_t c = 0; c < cuts; c++) {
+    size_t end = c + 1 == cuts ? n : n * (c + 1) * (c + 1) / (cuts * cuts);
+    spans[c] = (spo_span){"s", score + 1 + at, found + 3 + at, end - at};
+    at = end;
+  }
+  ck_assert_int_eq(spo_select_scores(spans, cuts, k, pool, NULL), SPO_OK);
+  check_definition(score + 1, found + 3, n, k);
+}
+
+/* Every size from which a sample is taken and its neighbours, and many others; values from two to
+ * all, some of which are more frequent. */
+START_TEST(all_sizes_and_values) {
+  static const float levels[] = {1, 3, 20, 1000, 1e5f, 1e9f};
+  static const size_t sizes[] = {1 << 16, (1 << 16) - 1, (1 << 18) + 511, (1 << 18) - 1, 1 << 19};
+  spo_pool *pool;
+  ck_assert_int_eq(spo_pool_open(3, &pool, NULL), SPO_OK);
+  for (size_t round = 0; round < 48; round++) {
+    float level = levels[round % 6], zeros = (float)(round % 4) / 4;
+    size_t n = round < 5 ? sizes[round] : (size_t)(fabsf(number(round)) * 200000) + 60000;
+    for (size_t i = 0; i < n; i++) {
+      float x = number(round * COUNT + i);
+      score[1 + i] = fabsf(number(round * COUNT + i + COUNT / 2)) < zeros ? 0 : roundf(x * level);
+    }
+    size_t k = round % 5 == 0 ? round / 5 : (size_t)(fabsf(number(round + COUNT)) * (float)n);
+    if (round % 7 == 0) k = n - k;
+    check_spans(n, k, 1 + round % 63, round % 2 ? pool : NULL);
+  }
+  spo_pool_close(pool);
+}
+END_TEST
+
+/* All that lies near the threshold is in one part of the scores: more than there is room to list.
+ * The other parts are far above, far below, or equal to it. */
+START_TEST(uneven_scores) {
+  for (size_t round = 0; round < 8; round++) {
+    const size_t n = 300000, first = n / 4, last = first + n / (round < 4 ? 3 : 40);
+    for (size_t i = 0; i < n; i++) {
+      float x = number(round * COUNT + i), rest = round % 4 == 3 ? 0.5f : x * 1e-3f;
+      score[1 + i] = i >= first && i < last ? (x < 0 ? -1 : 1) + x * 1e-5f : rest;
+      if (i % 3 == round % 4) score[1 + i] *= 1e3f;
+    }
+    for (size_t k = 1; k < n; k += n / 5)
+      check_spans(n, k, 1 + round, NULL);
+  }
+}
+END_TEST
+
 START_TEST(random_scores) {
   for (size_t i = 0; i < COUNT; i++)
     score[i] = number(i) * number(i + COUNT);
@@ -115,6 +184,8 @@ int main(void) {
   TCase *c = tcase_create("all");
   tcase_set_timeout(c, 0);
   tcase_add_checked_fixture(c, setup, teardown);
+  tcase_add_test(c, all_sizes_and_values);
+  tcase_add_test(c, uneven_scores);
   tcase_add_test(c, random_scores);
   tcase_add_test(c, many_ties);
   tcase_add_test(c, misleading_samples);
