@@ -265,7 +265,10 @@ enum { GATHER_FIRST = 1, GATHER_LAST = 2 /* the residual; a gather applies no ac
 /* Begins a kernel function named `key`. */
 kernel_args kernel_begin(cg *c, const char *key);
 V kernel_dense(cg *c, const linear_shape *s, kernel_ends e);
-V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols);
+/* in_turn: all groups of the record against one tile of tokens, then the next; else all tiles
+ * against one group. */
+V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols,
+               bool in_turn);
 enum {
   L1_SLAB_BYTES = 32 << 10, /* activations that stay in L1 on every CPU */
   CACHE_LINE = 64,

@@ -253,6 +253,7 @@ typedef struct block_kernel {
   kernel_ends e;
   kernel_args a;
   uint32_t r, cols;
+  bool in_turn; /* tile after tile, for slabs that stay in L1 */
 } block_kernel;
 
 static void first_group(bld *b, const block_kernel *k, V *cursor) {
@@ -283,25 +284,35 @@ static void block_groups(cg *c, const block_kernel *k, V *cursor, V groups, V qu
   b_loop_end(b, &l, cursor);
 }
 
-/* Two groups against one vector of tokens: they take turns, for the accumulators of one are too few
- * to hide the FMA's latency. */
-static void two_groups(bld *b, const block_kernel *k, V *cursor, V x, V y_at) {
+/* Two groups against the first vector of tokens: they take turns, for the accumulators of one are
+ * too few to hide the FMA's latency. */
+static void two_groups(bld *b, const block_kernel *k, V *cursor) {
   group_rows rows[2];
   block_context d[2];
-  V acc[2 * MAX_BLOCK_ROWS];
+  V acc[2 * MAX_BLOCK_ROWS], at = k64(b, 0);
   for (uint32_t i = 0; i < 2; i++) {
     d[i] = next_group(b, k, cursor, &rows[i]);
-    start(b, k->e.first, &rows[i], 1, y_at, acc + i * k->r);
+    start(b, k->e.first, &rows[i], 1, at, acc + i * k->r);
   }
   V both = b_min(b, d[0].count, d[1].count);
   loop l = b_loop(b, k64(b, 0), both, 1, acc, 2 * k->r);
   for (uint32_t i = 0; i < 2; i++)
-    block_step(b, acc + i * k->r, k->r, 1, x, &d[i], l.i);
+    block_step(b, acc + i * k->r, k->r, 1, k->a.x, &d[i], l.i);
   b_loop_end(b, &l, acc);
   for (uint32_t i = 0; i < 2; i++) {
-    block_steps(b, acc + i * k->r, k->r, 1, x, &d[i], both);
-    finish(b, k->s, k->e.last, &rows[i], 1, y_at, acc + i * k->r);
+    block_steps(b, acc + i * k->r, k->r, 1, k->a.x, &d[i], both);
+    finish(b, k->s, k->e.last, &rows[i], 1, at, acc + i * k->r);
   }
+}
+
+/* `k` for tile `tile` alone. */
+static block_kernel one_tile(bld *b, const block_kernel *k, V tile) {
+  block_kernel at = *k;
+  V y_at = b_mul(b, tile, k->a.y_step);
+  at.a.x = b_at(b, k->a.x, b_mul(b, tile, k->a.x_step));
+  at.a.y = b_at(b, k->a.y, y_at);
+  at.a.residual = k->s->residual ? b_at(b, k->a.residual, y_at) : NULL;
+  return at;
 }
 
 /* All groups against a last quarter that is alone in its tile, the one after `tiles` others. */
@@ -309,27 +320,43 @@ static void lone_quarter(cg *c, const block_kernel *k, V groups, V tiles) {
   bld *b = &c->b;
   V cursor[CURSORS], pairs = b_shr(b, groups, 1);
   first_group(b, k, cursor);
-  block_kernel at = *k;
-  V x = b_at(b, k->a.x, b_mul(b, tiles, k->a.x_step)), y_at = b_mul(b, tiles, k->a.y_step);
+  block_kernel at = one_tile(b, k, tiles);
   loop l = b_loop(b, k64(b, 0), pairs, 1, cursor, CURSORS);
-  two_groups(b, k, cursor, x, y_at);
+  two_groups(b, &at, cursor);
   b_loop_end(b, &l, cursor);
-  at.a.x = x;
-  at.a.y = b_at(b, k->a.y, y_at);
-  at.a.residual = k->s->residual ? b_at(b, k->a.residual, y_at) : NULL;
   V odd = b_and(b, groups, k64(b, 1));
   block_groups(c, &at, cursor, odd, k64(b, 1));
 }
 
-V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols) {
+/* All groups against `quarters` quarters of tokens. */
+static void block_tiles(cg *c, const block_kernel *k, V groups, V quarters) {
+  bld *b = &c->b;
+  V cursor[CURSORS];
+  if (!k->in_turn) {
+    first_group(b, k, cursor);
+    branch f = b_if(b, b_ne(b, quarters, k64(b, 0)));
+    block_groups(c, k, cursor, groups, quarters);
+    b_end(b, &f);
+    return;
+  }
+  loop tile = b_loop(b, k64(b, 0), cg_quarter_tiles(c, quarters), 1, NULL, 0);
+  block_kernel at = one_tile(b, k, tile.i);
+  V live = cg_live(c, quarters, tile.i);
+  first_group(b, k, cursor);
+  block_groups(c, &at, cursor, groups, live);
+  b_loop_end(b, &tile, NULL);
+}
+
+V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t cols,
+               bool in_turn) {
   char key[160];
-  kernel_key(key, sizeof key, c, "block", s, e, r, cols);
+  kernel_key(key, sizeof key, c, in_turn ? "block-in-turn" : "block", s, e, r, cols);
   V fn = cg_shared(c, key);
   if (fn) return fn;
   bld *b = &c->b;
-  block_kernel k = {s, e, kernel_begin(c, key), r, cols};
+  block_kernel k = {s, e, kernel_begin(c, key), r, cols, in_turn};
   fn = b->fn;
-  V cursor[CURSORS], groups = b_load32(b, k.a.record, R_GROUPS), quarters = k.a.quarters;
+  V groups = b_load32(b, k.a.record, R_GROUPS), quarters = k.a.quarters;
   bool pairs = b->isa->lanes == QUARTER && r <= 4;
   V alone = k64(b, 0);
   if (pairs) {
@@ -337,12 +364,9 @@ V kernel_block(cg *c, const linear_shape *s, kernel_ends e, uint32_t r, uint32_t
     alone = b_zext(b, b_eq(b, rest, k64(b, 1)));
   }
   V others = b_sub(b, quarters, alone);
-  first_group(b, &k, cursor);
-  branch f = b_if(b, b_ne(b, others, k64(b, 0)));
-  block_groups(c, &k, cursor, groups, others);
-  b_end(b, &f);
+  block_tiles(c, &k, groups, others);
   if (pairs) {
-    f = b_if(b, b_ne(b, alone, k64(b, 0)));
+    branch f = b_if(b, b_ne(b, alone, k64(b, 0)));
     lone_quarter(c, &k, groups, b_shr(b, others, 2));
     b_end(b, &f);
   }

@@ -87,7 +87,9 @@ static void over_rows(cg *c, const linear *l, const driver_args *d, bool prefill
 
 static V kernel_for(cg *c, const linear *l, const ir_part *p, kernel_ends e) {
   if (p->kernel == K_dense) return kernel_dense(c, &l->shape, e);
-  return kernel_block(c, &l->shape, e, p->r, p->c);
+  bool in_turn =
+      p->k_block < p->col_hi - p->col_lo && (uint64_t)p->k_block * TILE_BYTES <= L1_SLAB_BYTES;
+  return kernel_block(c, &l->shape, e, p->r, p->c, in_turn);
 }
 
 static V gather_for(cg *c, const linear *l, const ir_part *p, kernel_ends e, uint32_t quarters) {

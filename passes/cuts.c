@@ -132,8 +132,10 @@ static bool block_cut(const cut_source *s, pattern label, uint32_t fill, uint32_
   uint64_t all = count_blocks(s, shape, 1, &in_rows);
   if (fill > 1 && (blocks == 0 || blocks == all)) return false;
   *out = (weight_cut){.count = 0};
-  add_part(s, out, make_part(s, label, K_block, 0, whole, fill), blocks * label.rows / 4,
-           in_blocks);
+  ir_part part = make_part(s, label, K_block, 0, whole, fill);
+  uint64_t tiles = blocks * label.rows / part.r;
+  part.k_block = block_slab(&part, whole, tiles);
+  add_part(s, out, part, tiles, in_blocks);
   pattern single = {.kind = PATTERN_UNSTRUCTURED};
   uint64_t rest = s->stats.nnz - in_blocks;
   if (in_rows > in_blocks)
@@ -268,7 +270,7 @@ char *cut_print(const weight_cut *c, char *text) {
     char name[PATTERN_TEXT_MAX], fill[16] = "", slab[16] = "";
     const char *pairs = p->kernel == K_gather && p->r == 2 ? "*2" : "";
     if (p->fill > 1) snprintf(fill, sizeof fill, ":%u", p->fill);
-    if (p->k_block) snprintf(slab, sizeof slab, "/%u", p->k_block);
+    if (p->kernel == K_gather) snprintf(slab, sizeof slab, "/%u", p->k_block);
     at += (size_t)snprintf(text + at, CUT_TEXT_MAX - at, "%s%s%s%s%s", i ? "+" : "",
                            pattern_print(&p->pattern, name), fill, pairs, slab);
   }

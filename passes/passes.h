@@ -102,7 +102,6 @@ typedef struct classify_result {
 void classify(const float *w, uint64_t rows, uint64_t cols, classify_result *out);
 
 /* ---- ways to cut a weight, and what they cost ---- */
-enum { COST_SLAB = 1024 /* inputs, where schedule chooses */ };
 enum { COST_TOKEN = 1, COST_TILE = 64 };
 typedef struct cost_row {
   const char *name;
@@ -132,6 +131,10 @@ typedef struct cost_time {
 void cost_fit(const cost_time *times, uint32_t count, cost_table *t);
 /* Inputs of a slab of a gather with `rows` outputs and `units` units, unless the tuner chooses. */
 uint32_t gather_slab(const ir_part *p, uint64_t rows, uint64_t units);
+/* Inputs of a slab of a block part with `rows` outputs and `units` register tiles. */
+uint32_t block_slab(const ir_part *p, uint64_t rows, uint64_t units);
+/* Inputs of a slab that stays in L2, for two tiles of tokens. */
+uint32_t l2_slab(const ir_part *p);
 /* Adds what a part of `rows` outputs and `units` units (register tiles of blocks, runs, single
  * non-zeros) does for a token. */
 void cost_count_part(const ir_part *p, uint64_t rows, uint64_t units, cost_counts *n);

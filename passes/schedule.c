@@ -5,7 +5,6 @@
 
 enum {
   TILE_GROUP = 2,     /* token tiles in one item */
-  L2_SLAB = 768,      /* inputs of a dense or block slab: 192 KiB a tile, two tiles in L2 */
   DENSE_GROUP = 6,    /* outputs of a dense register tile */
   CHUNKS = 16,        /* chunks of a large linear */
   CHUNKS_GATHER = 8,  /* fewer: buckets of rows with as many units should stay long, */
@@ -50,13 +49,6 @@ static int64_t chunk_rows(const ir_value *v, uint32_t m) {
   return rows <= IR_MAX_DIM ? (int64_t)rows : m;
 }
 
-/* Even slabs of at most L2_SLAB inputs, whole units each. */
-static uint32_t slab(const ir_part *p) {
-  uint32_t width = p->col_hi - p->col_lo, slabs = (width + L2_SLAB - 1) / L2_SLAB;
-  uint32_t even = (width + slabs - 1) / slabs, unit = p->c > 16 ? p->c : 16;
-  return (even + unit - 1) / unit * unit;
-}
-
 bool pass_schedule(ir_graph *g, pass_context *c) {
   (void)c;
   for (uint32_t i = 0; i < g->count; i++) {
@@ -65,7 +57,7 @@ bool pass_schedule(ir_graph *g, pass_context *c) {
     v->attr[A_chunk_rows].i = chunk_rows(v, (uint32_t)ir_in(g, v, 1)->type.dim[0]);
     v->attr[A_tile_group].i = TILE_GROUP;
     for (uint32_t p = 0; p < v->part_count; p++)
-      if (v->parts[p].kernel != K_gather) v->parts[p].k_block = slab(&v->parts[p]);
+      if (v->parts[p].k_block == 0) v->parts[p].k_block = l2_slab(&v->parts[p]);
   }
   return true;
 }

@@ -119,7 +119,7 @@ void lab_random_parts(lab *l, uint32_t i) {
 /* ---- other schedules ---- */
 
 static uint32_t random_slab(lab *l, const ir_part *p) {
-  static const uint32_t units[KERNEL_COUNT] = {[K_dense] = 99, [K_block] = 40, [K_gather] = 256};
+  static const uint32_t units[KERNEL_COUNT] = {[K_dense] = 99, [K_block] = 160, [K_gather] = 256};
   return p->c * (1 + rng_below(&l->r, units[p->kernel]));
 }
 

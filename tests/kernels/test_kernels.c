@@ -92,7 +92,8 @@ static ir_part *one_range(lab *l, ir_part *p, uint32_t lo, uint32_t hi) {
 
 /* Inputs of a slab: small ones too, so that short reductions have several. */
 static uint32_t random_slab(lab *l, enum ir_kernel kernel, uint32_t cols) {
-  uint32_t units = 1 + rng_below(&l->r, kernel == K_gather ? 256 : 64);
+  static const uint32_t most[KERNEL_COUNT] = {[K_dense] = 64, [K_block] = 160, [K_gather] = 256};
+  uint32_t units = 1 + rng_below(&l->r, most[kernel]);
   return units * cols;
 }
 

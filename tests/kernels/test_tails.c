@@ -8,7 +8,7 @@
 #include "tests/kernels/loaded.h"
 #include "tests/run_suite.h"
 
-enum { WIDTH = 26, HIDDEN = 52, TOKENS = 160, BATCH = 5 };
+enum { WIDTH = 26, HIDDEN = 160, TOKENS = 160, BATCH = 5 };
 
 /* f32[rows, cols] in which about `kept` of 100 units of `height` outputs are not zero. */
 static ir_id weight(rng *r, ir_graph *g, const char *name, uint32_t rows, uint32_t cols,
@@ -30,11 +30,14 @@ static ir_id row(rng *r, ir_graph *g, const char *name, uint32_t n) {
   return ir_add_const(g, name, ir_type1(n), data);
 }
 
-/* Blocks with a GELU, dense with a residual and a LayerNorm. */
+/* Blocks with a GELU, blocks in slabs that take one tile after the other, dense with a residual and
+ * a LayerNorm. */
 static ir_id tile_kernels(rng *r, ir_graph *g, ir_id x) {
   ir_id up[] = {x, weight(r, g, "up.w", HIDDEN, WIDTH, 4, 30), row(r, g, "up.b", HIDDEN)};
   ir_id hidden = ir_add_op(g, "up", OP_linear, up, 3);
   hidden = ir_add_op(g, "gelu", OP_gelu, &hidden, 1);
+  ir_id mid[] = {hidden, weight(r, g, "mid.w", HIDDEN, HIDDEN, 4, 50)};
+  hidden = ir_add_op(g, "mid", OP_linear, mid, 2);
   ir_id down[] = {hidden, weight(r, g, "down.w", WIDTH, HIDDEN, 1, 100)};
   ir_id y = ir_add_op(g, "down", OP_linear, down, 2);
   y = ir_add_op(g, "sum", OP_add, (const ir_id[]){y, x}, 2);
