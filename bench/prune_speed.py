@@ -1,6 +1,4 @@
-"""SparseGPT of one layer by libspo and by the reference algorithm in PyTorch, in turns.
-
-    python3 bench/prune_speed.py build/prune_probe [--rows 768] [--cols 3072] [--threads 2]
+"""SparseGPT of one layer by libspo and by the reference algorithm in PyTorch, for bench/sparsifiers.py.
 
 The PyTorch side is the algorithm of the SparseGPT paper as its authors wrote it: the Hessian by
 matmul over batches of sequences, its inverse by cholesky, cholesky_inverse and cholesky again, and
@@ -8,9 +6,7 @@ column after column in blocks of 128 with lazy updates; unstructured, 50 %, f32.
 same shapes and threads; the times of the Hessian and of pruning are apart.
 """
 
-import argparse
 import math
-import statistics
 import subprocess
 import time
 
@@ -66,6 +62,7 @@ def prune(w, h):
 
 
 def time_torch(args):
+    """Seconds of the Hessian and of pruning."""
     x = torch.randn(args.tokens, args.cols)
     w = torch.randn(args.rows, args.cols) * 0.05
     start = time.perf_counter()
@@ -76,30 +73,7 @@ def time_torch(args):
 
 
 def time_libspo(args):
+    """The same."""
     command = [args.probe, "sparsegpt", args.rows, args.cols, args.tokens, args.threads]
     out = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True)
     return tuple(float(v) for v in out.stdout.split())
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("probe")
-    for name, default in (("rows", 768), ("cols", 3072), ("tokens", 16384), ("threads", 2), ("rounds", 5)):
-        parser.add_argument("--" + name, type=int, default=default)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.set_grad_enabled(False)
-    times = {"libspo": [], "torch": []}
-    time_torch(args)  # its first run loads kernels
-    for _ in range(args.rounds):
-        times["libspo"].append(time_libspo(args))
-        times["torch"].append(time_torch(args))
-    print(f"SparseGPT of {args.rows} x {args.cols}, {args.tokens} tokens, {args.threads} threads, "
-          f"median of {args.rounds} runs in turns")
-    for i, what in enumerate(("Hessian", "pruning")):
-        ours, theirs = (statistics.median(t[i] for t in times[side]) for side in ("libspo", "torch"))
-        print(f"{what}: libspo {ours:.3f} s, PyTorch {theirs:.3f} s, ratio {theirs / ours:.2f}")
-
-
-if __name__ == "__main__":
-    main()
