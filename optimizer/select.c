@@ -401,11 +401,11 @@ static uint32_t sample_key(search *s, uint64_t k) {
   return find_key(s, k, NULL) ? s->threshold : 0;
 }
 
-/* Where the key of rank k should be: between those of the sample that are two times the root of
- * its size before and behind. Ranks in a random sample deviate by half the root or less. */
+/* Where the key should be that has this part of all before it: four standard deviations of its rank
+ * in a random sample before and behind, and a few ranks for very small parts. */
 static bracket bracket_of_sample(search *s, size_t n, double part) {
   const bracket all = everything(s->by_value);
-  double rank = part * (double)n, margin = 2 * sqrt((double)n);
+  double rank = part * (double)n, margin = 4 * sqrt(rank * (1 - part)) + 4;
   bool first = rank - margin < 1, last = rank + margin >= (double)n;
   uint32_t high = first ? all.high : sample_key(s, (uint64_t)(rank - margin));
   uint32_t low = last ? all.low : sample_key(s, (uint64_t)(rank + margin));
