@@ -8,7 +8,8 @@
  * what the weights need, p p' and Y p'.
  *
  * Ours: GELU; one scalar solver instead of fixed gradient steps; the epoch of the smallest error is
- * the result. Derived: Cholesky factors and Woodbury's identity instead of pseudo-inverses. */
+ * the result, and then W2 is solved for and pruned once more, with f(W1 X + b1) in the place of p.
+ * Derived: Cholesky factors and Woodbury's identity instead of pseudo-inverses. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@
 #include "optimizer/obs.h"
 
 enum { UP, GATE, DOWN, LINEARS };
+typedef enum pass_kind { RECORD, STEP, CLOSE, JUDGE } pass_kind; /* over all tokens */
 enum { SLICE = 128 /* tokens of a task */, BLOCK = 1024 /* tokens at a time, of one chunk */ };
 
 typedef struct linear {
@@ -46,8 +48,8 @@ typedef struct part {
   const float *x;
   size_t at, count;       /* its tokens in z, s and y */
   float *m, *g, *p, *out; /* [BLOCK, inner] three times, [BLOCK, outputs] */
-  double *error, *energy; /* by slice */
-  bool last;              /* the epoch: nothing is to be prepared for another one */
+  double *sum;            /* by slice: what the pass adds up */
+  pass_kind pass;
 } part;
 
 /* ---- slices of tokens ---- */
@@ -83,12 +85,17 @@ static void apply(const part *f, int which, const float *x, float *y, size_t cou
              (spo_f32){f->linear[which].w, 1, l->cols}, y, l->rows);
 }
 
-/* The part as it is now: m and g, then out. */
-static void forward(const part *f, const float *x, float *m, float *g, float *p, float *out,
-                    size_t count) {
+/* The part as it is now, but for its last linear: m and g, then p. */
+static void forward_inner(const part *f, const float *x, float *m, float *g, float *p,
+                          size_t count) {
   apply(f, UP, x, m, count);
   if (f->gated) apply(f, GATE, x, g, count);
   activate(f, m, g, p, count);
+}
+
+static void forward(const part *f, const float *x, float *m, float *g, float *p, float *out,
+                    size_t count) {
+  forward_inner(f, x, m, g, p, count);
   apply(f, DOWN, p, out, count);
 }
 
@@ -108,7 +115,7 @@ static void record_slice(void *arg, size_t index) {
   float *y = f->y + row * f->outputs;
   forward(f, f->x + first * f->inputs, f->z + row * f->inner,
           f->gated ? f->s + row * f->inner : NULL, f->p + first * f->inner, y, count);
-  f->energy[index] = square_sum(y, NULL, count * f->outputs);
+  f->sum[index] = square_sum(y, NULL, count * f->outputs);
 }
 
 /* p = f(z) + lift' (y - W2 f(z)); `out` is room. */
@@ -155,37 +162,52 @@ static void step_slice(void *arg, size_t index) {
   float *out = f->out + first * f->outputs;
   forward(f, f->x + first * f->inputs, f->m + first * f->inner,
           f->gated ? f->g + first * f->inner : NULL, f->p + first * f->inner, out, count);
-  f->error[index] = square_sum(f->y + row * f->outputs, out, count * f->outputs);
-  if (f->last) return;
+  f->sum[index] = square_sum(f->y + row * f->outputs, out, count * f->outputs);
+  if (f->pass == JUDGE) return;
   step_p(f, first, row, count);
   step_z(f, first, row, count);
 }
 
+/* What the last linear reads, the pruned ones before it being as they are. */
+static void close_slice(void *arg, size_t index) {
+  const part *f = arg;
+  size_t count, first = slice_at(f, index, &count);
+  forward_inner(f, f->x + first * f->inputs, f->m + first * f->inner,
+                f->gated ? f->g + first * f->inner : NULL, f->p + first * f->inner, count);
+  f->sum[index] = 0;
+}
+
 /* ---- passes over all tokens ---- */
 
-static spo_status add_grams(part *f, bool recording, const spo_pool *pool, spo_error *error) {
+/* Adds the block's products to the sums that the next weights come from. */
+static spo_status add_grams(part *f, const spo_pool *pool, spo_error *error) {
   linear *up = &f->linear[UP], *gate = &f->linear[GATE], *down = &f->linear[DOWN];
-  if (recording) {
+  if (f->pass == JUDGE) return SPO_OK;
+  if (f->pass == RECORD) {
     spo_status status = spo_gram_add(f->x_gram, up->layer->name, f->x, f->count, pool, error);
     if (status != SPO_OK) return status;
-  } else {
+  }
+  if (f->pass == STEP) {
     spo_add_products(up->target, f->z + f->at * f->inner, f->inner, f->x, f->inputs, f->count,
                      false, pool);
     if (f->gated)
       spo_add_products(gate->target, f->s + f->at * f->inner, f->inner, f->x, f->inputs, f->count,
                        false, pool);
+  }
+  if (f->pass != RECORD)
     spo_add_products(down->target, f->y + f->at * f->outputs, f->outputs, f->p, f->inner, f->count,
                      false, pool);
-  }
   return spo_gram_add(f->p_gram, down->layer->name, f->p, f->count, pool, error);
 }
 
-/* Runs `task` over all tokens, block by block; *sum becomes the sum of `by_slice`. */
-static spo_status stream(part *f, const spo_tokens *chunks, size_t count, spo_task *task,
-                         const double *by_slice, double *sum, const spo_pool *pool,
-                         spo_error *error) {
+/* A pass over all tokens, block by block; *sum becomes the energy when recording, the error in
+ * STEP and JUDGE. */
+static spo_status stream(part *f, pass_kind pass, const spo_tokens *chunks, size_t count,
+                         double *sum, const spo_pool *pool, spo_error *error) {
+  static spo_task *const tasks[] = {
+      [RECORD] = record_slice, [STEP] = step_slice, [CLOSE] = close_slice, [JUDGE] = step_slice};
   spo_status status = SPO_OK;
-  bool recording = task == record_slice;
+  f->pass = pass;
   *sum = 0;
   f->at = 0;
   for (size_t c = 0; c < count; c++)
@@ -193,10 +215,10 @@ static spo_status stream(part *f, const spo_tokens *chunks, size_t count, spo_ta
       f->x = chunks[c].x + t * f->inputs;
       f->count = chunks[c].count - t < BLOCK ? chunks[c].count - t : BLOCK;
       size_t slices = spo_blocks(f->count, SLICE);
-      spo_run(pool, task, f, slices);
+      spo_run(pool, tasks[pass], f, slices);
       for (size_t i = 0; i < slices; i++)
-        *sum += by_slice[i];
-      if (recording || !f->last) status = add_grams(f, recording, pool, error);
+        *sum += f->sum[i];
+      status = add_grams(f, pool, error);
       if (status != SPO_OK) return status;
       f->at += f->count;
     }
@@ -205,10 +227,13 @@ static spo_status stream(part *f, const spo_tokens *chunks, size_t count, spo_ta
 
 /* ---- weights ---- */
 
-/* What the linear should be, by least squares; inputs that were always zero say nothing of their
- * weights, which stay as they were. */
+/* What the linear should be, by least squares, damping drawing it to the given weights and not to
+ * zero: W + (T - W A) A' (A A' + e I)^-1 = (T A' + e W) (A A' + e I)^-1. Inputs that were always
+ * zero say nothing of their weights, which stay as they were. */
 static void solve_linear(const linear *l, const spo_factor *factor, const spo_pool *pool) {
   size_t rows = l->layer->rows, cols = l->layer->cols;
+  for (size_t i = 0; i < rows * cols; i++)
+    l->target[i] += factor->damping * factor->scale * (double)l->layer->w[i];
   spo_factor_solve(factor, l->target, l->solved, rows, pool);
   for (size_t i = 0; i < rows * cols; i++)
     l->w[i] = factor->dead[i % cols] ? l->layer->w[i] : (float)l->solved[i];
@@ -227,33 +252,46 @@ static spo_status prune_linear(const part *f, const linear *l, const spo_factor 
   return spo_obs_prune(&o, pool, error);
 }
 
-/* In the first epoch the weights are those given. */
-static spo_status update_weights(part *f, bool first, const spo_pool *pool, spo_error *error) {
-  spo_factor p_factor;
-  spo_status status = spo_factor_make(&p_factor, f->p_gram, f->recipe->damping,
+static spo_status update_linear(const part *f, int which, bool solve, const spo_factor *factor,
+                                const spo_pool *pool, spo_error *error) {
+  const linear *l = &f->linear[which];
+  if (!l->layer) return SPO_OK;
+  if (solve) solve_linear(l, factor, pool);
+  return prune_linear(f, l, factor, pool, error);
+}
+
+/* The last linear, for the p that have been summed up. */
+static spo_status update_down(const part *f, bool solve, const spo_pool *pool, spo_error *error) {
+  spo_factor factor;
+  spo_status status = spo_factor_make(&factor, f->p_gram, f->recipe->damping,
                                       f->linear[DOWN].layer->name, pool, error);
   if (status != SPO_OK) return status;
-  for (int i = 0; status == SPO_OK && i < LINEARS; i++) {
-    const linear *l = &f->linear[i];
-    const spo_factor *factor = i == DOWN ? &p_factor : &f->x_factor;
-    if (!l->layer) continue;
-    if (!first) solve_linear(l, factor, pool);
-    status = prune_linear(f, l, factor, pool, error);
-  }
-  spo_factor_free(&p_factor);
+  status = update_linear(f, DOWN, solve, &factor, pool, error);
+  spo_factor_free(&factor);
   return status;
+}
+
+static spo_status update_weights(const part *f, bool solve, const spo_pool *pool,
+                                 spo_error *error) {
+  spo_status status = update_linear(f, UP, solve, &f->x_factor, pool, error);
+  if (status == SPO_OK) status = update_linear(f, GATE, solve, &f->x_factor, pool, error);
+  return status == SPO_OK ? update_down(f, solve, pool, error) : status;
 }
 
 static size_t size_of(const linear *l) {
   return l->layer ? l->layer->rows * l->layer->cols : 0;
 }
 
-/* Ready for sums of another epoch. */
-static spo_status prepare(part *f, const spo_pool *pool, spo_error *error) {
-  const linear *down = &f->linear[DOWN];
+static void clear_sums(const part *f) {
   spo_gram_clear(f->p_gram);
   for (int i = 0; i < LINEARS; i++)
     if (f->linear[i].layer) memset(f->linear[i].target, 0, size_of(&f->linear[i]) * sizeof(double));
+}
+
+/* Ready for new auxiliary variables. */
+static spo_status prepare(part *f, const spo_pool *pool, spo_error *error) {
+  const linear *down = &f->linear[DOWN];
+  clear_sums(f);
   for (size_t i = 0; i < size_of(down); i++)
     f->down[i] = (double)down->w[i];
   if (!spo_ffn_lift(f->down, f->outputs, f->inner, f->recipe->weight_out, f->recipe->weight_act,
@@ -264,37 +302,62 @@ static spo_status prepare(part *f, const spo_pool *pool, spo_error *error) {
   return SPO_OK;
 }
 
-static void keep_best(part *f) {
+static void copy_weights(const part *f, bool to_best) {
   for (int i = 0; i < LINEARS; i++) {
-    linear *l = &f->linear[i];
+    const linear *l = &f->linear[i];
     if (!l->layer) continue;
-    memcpy(l->best, l->w, size_of(l) * sizeof *l->best);
-    memcpy(l->best_mask, l->mask, size_of(l));
+    memcpy(to_best ? l->best : l->w, to_best ? l->w : l->best, size_of(l) * sizeof *l->best);
+    memcpy(to_best ? l->best_mask : l->mask, to_best ? l->mask : l->best_mask, size_of(l));
   }
 }
 
 static spo_status run_epochs(part *f, const spo_tokens *chunks, size_t count,
                              spo_ffn_report *report, const spo_pool *pool, spo_error *error) {
-  spo_status status =
-      stream(f, chunks, count, record_slice, f->energy, &report->energy, pool, error);
-  if (status == SPO_OK)
-    status = spo_factor_make(&f->x_factor, f->x_gram, f->recipe->damping, f->linear[UP].layer->name,
-                             pool, error);
-  for (uint64_t e = 0; status == SPO_OK && e < f->recipe->epochs; e++) {
+  spo_status status = SPO_OK;
+  for (uint64_t e = 0; e < f->recipe->epochs; e++) {
     double miss;
-    f->last = e + 1 == f->recipe->epochs;
-    status = update_weights(f, e == 0, pool, error);
-    if (status == SPO_OK && !f->last) status = prepare(f, pool, error);
+    bool last = e + 1 == f->recipe->epochs;
+    status = update_weights(f, e > 0, pool, error);
+    if (status == SPO_OK && !last) status = prepare(f, pool, error);
     if (status == SPO_OK)
-      status = stream(f, chunks, count, step_slice, f->error, &miss, pool, error);
+      status = stream(f, last ? JUDGE : STEP, chunks, count, &miss, pool, error);
     if (status != SPO_OK) return status;
     if (report->trace) report->trace[e] = miss;
     if (e > 0 && !(miss < report->error)) continue;
     report->error = miss;
     report->epoch = e;
-    keep_best(f);
+    copy_weights(f, true);
   }
   return status;
+}
+
+/* The last linear of the best epoch once more, for what the pruned ones before it really give; kept
+ * if that is better. */
+static spo_status run_closing(part *f, const spo_tokens *chunks, size_t count,
+                              spo_ffn_report *report, const spo_pool *pool, spo_error *error) {
+  double miss;
+  copy_weights(f, false);
+  clear_sums(f);
+  spo_status status = stream(f, CLOSE, chunks, count, &miss, pool, error);
+  if (status == SPO_OK) status = update_down(f, true, pool, error);
+  if (status == SPO_OK) status = stream(f, JUDGE, chunks, count, &miss, pool, error);
+  if (status != SPO_OK || !(miss < report->error)) return status;
+  report->error = miss;
+  report->closed = true;
+  copy_weights(f, true);
+  return SPO_OK;
+}
+
+static spo_status run_part(part *f, const spo_tokens *chunks, size_t count, spo_ffn_report *report,
+                           const spo_pool *pool, spo_error *error) {
+  report->closed = false;
+  spo_status status = stream(f, RECORD, chunks, count, &report->energy, pool, error);
+  if (status == SPO_OK)
+    status = spo_factor_make(&f->x_factor, f->x_gram, f->recipe->damping, f->linear[UP].layer->name,
+                             pool, error);
+  if (status == SPO_OK) status = run_epochs(f, chunks, count, report, pool, error);
+  if (status != SPO_OK || !f->recipe->closing || f->recipe->epochs == 1) return status;
+  return run_closing(f, chunks, count, report, pool, error);
 }
 
 /* ---- memory, and checks ---- */
@@ -339,19 +402,16 @@ static bool open_part(part *f, spo_ffn *ffn) {
   f->lift64 = malloc(down * sizeof *f->lift64);
   f->down = malloc(down * sizeof *f->down);
   f->square = malloc(f->outputs * f->outputs * sizeof *f->square);
-  f->error = malloc(spo_blocks(BLOCK, SLICE) * sizeof *f->error);
-  f->energy = malloc(spo_blocks(BLOCK, SLICE) * sizeof *f->energy);
-  if (!ok || !f->table || !f->lift || !f->lift64 || !f->down || !f->square || !f->error ||
-      !f->energy)
-    return false;
+  f->sum = malloc(spo_blocks(BLOCK, SLICE) * sizeof *f->sum);
+  if (!ok || !f->table || !f->lift || !f->lift64 || !f->down || !f->square || !f->sum) return false;
   spo_curve_init(f->table, ffn->activation);
   return spo_gram_open(SPO_GRAM_WHOLE, f->inputs, &f->x_gram, NULL) == SPO_OK &&
          spo_gram_open(SPO_GRAM_WHOLE, f->inner, &f->p_gram, NULL) == SPO_OK;
 }
 
 static void close_part(part *f) {
-  void *all[] = {f->table, f->lift, f->lift64, f->down, f->square, f->error, f->energy,
-                 f->z,     f->s,    f->y,      f->m,    f->g,      f->p,     f->out};
+  void *all[] = {f->table, f->lift, f->lift64, f->down, f->square, f->sum, f->z,
+                 f->s,     f->y,    f->m,      f->g,    f->p,      f->out};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     free(all[i]);
   for (int i = 0; i < LINEARS; i++) {
@@ -413,7 +473,7 @@ spo_status spo_sparsellm(const spo_recipe *recipe, spo_ffn *ffn, const spo_token
             .outputs = ffn->down.rows,
             .tokens = tokens,
             .gated = ffn->activation == SPO_SILU_GATE};
-  status = open_part(&f, ffn) ? run_epochs(&f, chunks, count, report, pool, error)
+  status = open_part(&f, ffn) ? run_part(&f, chunks, count, report, pool, error)
                               : spo_fail(error, SPO_E_MEMORY,
                                          "tensor '%s': no memory for %zu tokens of its "
                                          "feed-forward part; use fewer",

@@ -71,6 +71,7 @@ typedef struct spo_ffn_report {
   double energy;  /* |Y|^2, without the bias */
   double error;   /* |Y - Y'|^2, of the epoch that is kept */
   uint64_t epoch; /* that one, from 0 */
+  bool closed;    /* and `down` solved for once more */
   double *trace;  /* [recipe->epochs], the error after each; the caller's, or NULL */
 } spo_ffn_report;
 

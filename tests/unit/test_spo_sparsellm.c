@@ -340,12 +340,16 @@ START_TEST(one_epoch_is_sparsegpt) {
 }
 END_TEST
 
+/* No epoch moves away from what is right, whatever the damping. */
 START_TEST(nothing_to_drop) {
   for (int a = 0; a < 3; a++) {
     sample s = make(activations[a], 0);
     double trace[4];
+    s.recipe.damping = 0.1;
     spo_ffn_report report = prune(&s, trace, NULL);
-    ck_assert(report.error == 0 && trace[0] == 0 && report.epoch == 0);
+    ck_assert(report.error == 0 && trace[0] == 0 && report.epoch == 0 && !report.closed);
+    for (int e = 1; e < 4; e++)
+      ck_assert_msg(trace[e] < 1e-9 * report.energy, "epoch %d: %g", e, trace[e] / report.energy);
     ck_assert_mem_eq(s.w[0], s.given[0], INNER * IN * sizeof(float));
     ck_assert_mem_eq(s.w[1], s.given[1], INNER * IN * sizeof(float));
     ck_assert_mem_eq(s.w[2], s.given[2], OUT * INNER * sizeof(float));
@@ -360,6 +364,7 @@ START_TEST(best_epoch) {
     sample s = make(activations[a], 0.7);
     double trace[6], energy;
     s.recipe.epochs = 6;
+    s.recipe.closing = false;
     spo_ffn_report report = prune(&s, trace, NULL);
     double error = naive_error(&s, &energy);
     assert_near(report.error, error, 1e-4 * error);
@@ -374,6 +379,75 @@ START_TEST(best_epoch) {
     ck_assert_uint_eq(report.gate.kept, a == 2 ? report.up.kept : 0);
     for (size_t i = 0; i < INNER * IN; i++)
       ck_assert(s.mask[0][i] || s.w[0][i] == 0);
+    end(&s);
+  }
+}
+END_TEST
+
+/* What the last linear should be by the definition, before it is pruned: the least squares for the
+ * activations p[TOKENS, INNER] that the pruned linears before it give, damped towards `given`. */
+static void naive_closing(const sample *s, const double *p, float *down) {
+  double *h = calloc(INNER * INNER, sizeof *h), *t = calloc(INNER * OUT, sizeof *t), before[OUT];
+  double damping = 0;
+  for (size_t k = 0; k < TOKENS; k++) {
+    const double *q = p + k * INNER;
+    naive_output(s, s->given, s->x + k * IN, before);
+    for (size_t i = 0; i < INNER; i++) {
+      damping += q[i] * q[i] * s->recipe.damping / INNER;
+      for (size_t j = 0; j < INNER; j++)
+        h[i * INNER + j] += q[i] * q[j];
+      for (size_t o = 0; o < OUT; o++)
+        t[i * OUT + o] += q[i] * before[o];
+    }
+  }
+  for (size_t i = 0; i < INNER; i++) {
+    h[i * INNER + i] += damping;
+    for (size_t o = 0; o < OUT; o++)
+      t[i * OUT + o] += damping * (double)s->given[2][o * INNER + i];
+  }
+  naive_solve(h, t, INNER, OUT);
+  for (size_t i = 0; i < INNER * OUT; i++)
+    down[i % OUT * INNER + i / OUT] = (float)t[i];
+  free(h);
+  free(t);
+}
+
+/* Closing changes the last linear alone: to what SparseGPT makes of the least squares for the
+ * activations of the pruned part. */
+START_TEST(closing) {
+  for (int a = 0; a < 3; a++) {
+    test_random = 501 + (uint64_t)a;
+    sample open = make(activations[a], 0.6);
+    test_random = 501 + (uint64_t)a;
+    sample s = make(activations[a], 0.6);
+    double trace[4], energy, *p = malloc(TOKENS * INNER * sizeof *p);
+    float *p32 = malloc(TOKENS * INNER * sizeof *p32), down[OUT * INNER];
+    unsigned char mask[OUT * INNER];
+    open.recipe.closing = false;
+    spo_ffn_report before = prune(&open, NULL, NULL), report = prune(&s, trace, NULL);
+    ck_assert(!before.closed && report.closed && report.epoch == before.epoch);
+    ck_assert(trace[report.epoch] == before.error);
+    ck_assert_msg(report.error < 0.9 * before.error, "%g, %g", report.error, before.error);
+    assert_near(report.error, naive_error(&s, &energy), 1e-4 * report.error);
+    ck_assert_mem_eq(s.w[0], open.w[0], INNER * IN * sizeof(float));
+    ck_assert_mem_eq(s.w[1], open.w[1], INNER * IN * sizeof(float));
+    for (size_t t = 0; t < TOKENS; t++)
+      naive_inner(&s, s.w, s.x + t * IN, p + t * INNER);
+    for (size_t i = 0; i < TOKENS * INNER; i++)
+      p32[i] = (float)p[i];
+    naive_closing(&s, p, down);
+    spo_gram *g = gram_of(p32, TOKENS, INNER);
+    spo_layer layer = {"down", down, mask, OUT, INNER};
+    spo_recipe r = s.recipe;
+    r.method = SPO_SPARSEGPT;
+    ck_assert_int_eq(spo_sparsegpt(&r, &layer, g, &report.down, NULL, NULL), SPO_OK);
+    ck_assert_mem_eq(mask, s.mask[2], sizeof mask);
+    for (size_t i = 0; i < OUT * INNER; i++)
+      assert_near((double)s.w[2][i], (double)down[i], 1e-4);
+    spo_gram_close(g);
+    free(p);
+    free(p32);
+    end(&open);
     end(&s);
   }
 }
@@ -442,6 +516,7 @@ int main(void) {
   tcase_add_test(c, one_epoch_is_sparsegpt);
   tcase_add_test(c, nothing_to_drop);
   tcase_add_test(c, best_epoch);
+  tcase_add_test(c, closing);
   tcase_add_test(c, any_pool);
   tcase_add_test(c, refusals);
   suite_add_tcase(s, c);
