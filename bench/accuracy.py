@@ -5,6 +5,9 @@
 Calibration sentences and those that are compared are different ones. An embedding is the mean of the
 last hidden states of a sentence's tokens, as the model is meant to be used; the measure is the cosine
 between those of the dense and of the pruned model, which are both compiled and run by spcc.
+
+A method may carry options: --methods sparsegpt,sparsellm:closing=false:epochs=2. What the page has
+from its first heading of the second level on is kept.
 """
 import argparse
 import datetime
@@ -29,6 +32,7 @@ def arguments():
         add("--" + name, required=True)
     add("--methods", default=",".join(METHODS))
     add("--cases", default=",".join(p + ("@" + s if s else "") for p, s in CASES))
+    add("--calibrate-from", type=int, default=0, help="the first of the calibration sentences")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)))
     return parser.parse_args()
 
@@ -78,13 +82,20 @@ def embeddings(spcc, yaml, work, mask):
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 
-def measure(a, work, yaml, dense, mask, method, case):
-    """Mean and standard deviation of the cosines, and the seconds of pruning."""
+def write_recipe(path, method, case):
+    name, *options = method.split(":")
     pattern, _, sparsity = case.partition("@")
-    folder = os.path.join(work, "pruned")
-    command = [a.spcc, "prune", yaml, f"--method={method}", f"--pattern={pattern}", "-o", folder]
-    if sparsity:
-        command.append(f"--sparsity={sparsity}")
+    keys = [f"method: {name}", f"pattern: {pattern}"] + ([f"sparsity: {sparsity}"] if sparsity else [])
+    keys += [option.replace("=", ": ") for option in options]
+    with open(path, "w") as file:
+        file.write("spcc: 1\nrecipe:\n  - " + "\n    ".join(keys) + "\n")
+
+
+def measure(a, work, yaml, dense, mask, method, case):
+    """The cosines of all sentences, and the seconds of pruning."""
+    folder, recipe = os.path.join(work, "pruned"), os.path.join(work, "recipe.yaml")
+    write_recipe(recipe, method, case)
+    command = [a.spcc, "prune", yaml, f"--recipe={recipe}", "-o", folder]
     if method != "magnitude":
         command += [f"--sentences={work}/calibration.txt", f"-j{a.threads}"]
     start = time.monotonic()
@@ -92,8 +103,7 @@ def measure(a, work, yaml, dense, mask, method, case):
     seconds = time.monotonic() - start
     pruned = os.path.join(work, "pruned.yaml")
     write_yaml(pruned, folder)
-    cosine = (dense * embeddings(a.spcc, pruned, work, mask)).sum(1)
-    return cosine.mean(), cosine.std(), seconds
+    return (dense * embeddings(a.spcc, pruned, work, mask)).sum(1), seconds
 
 
 def table(title, methods, cases, cell):
@@ -101,6 +111,22 @@ def table(title, methods, cases, cell):
     for case in cases:
         lines.append(f"| {case} | " + " | ".join(cell(case, m) for m in methods) + " |")
     return "\n".join(lines)
+
+
+def gain(found, case, method, methods):
+    """What a method has over the one before it, sentence by sentence, and the standard error of that."""
+    before = found[case, methods[methods.index(method) - 1]][0]
+    d = found[case, method][0] - before
+    return f"{d.mean():+.4f} ± {d.std() / len(d) ** 0.5:.4f}"
+
+
+def findings(path):
+    """What is written by hand at the end of the page."""
+    if not os.path.exists(path):
+        return ""
+    with open(path) as file:
+        _, heading, rest = file.read().partition("\n## ")
+    return heading + rest
 
 
 PAGE = """# What pruning costs
@@ -116,6 +142,10 @@ Each figure is the mean over the sentences and, behind it, the standard deviatio
 consecutive inputs of each output. Random sentences of this set have a mean cosine of {unrelated:.2f} to each
 other in the dense model: a model at that figure has lost what it knew.
 
+What each method has over the one on its left, sentence by sentence, with the standard error of the mean:
+
+{gains}
+
 Seconds of `spcc prune -j {threads}`:
 
 {seconds}
@@ -129,9 +159,12 @@ def main():
     methods, cases = a.methods.split(","), a.cases.split(",")
     texts = sentences(a.reviews)
     compared = texts[CALIBRATION:CALIBRATION + COMPARED]
+    if 0 < a.calibrate_from < CALIBRATION + COMPARED:
+        raise SystemExit(f"error: sentences before {CALIBRATION + COMPARED} are compared; begin there")
     with tempfile.TemporaryDirectory() as work:
         with open(os.path.join(work, "calibration.txt"), "w", encoding="utf-8") as file:
-            file.write("\n".join(texts[:CALIBRATION]) + "\n")
+            first = a.calibrate_from
+            file.write("\n".join(texts[first:first + CALIBRATION]) + "\n")
         ids, mask = token_arrays(a.model, compared)
         np.save(os.path.join(work, "ids.npy"), ids)
         np.save(os.path.join(work, "mask.npy"), mask)
@@ -142,16 +175,18 @@ def main():
         for case in cases:
             for method in methods:
                 found[case, method] = measure(a, work, yaml, dense, mask, method, case)
-                print(f"{case:18s} {method:10s} cosine {found[case, method][0]:.4f}  "
-                      f"{found[case, method][2]:.1f} s", flush=True)
+                cosine, seconds = found[case, method]
+                print(f"{case:18s} {method:10s} cosine {cosine.mean():.4f}  {seconds:.1f} s", flush=True)
     among = dense @ dense.T
     page = PAGE.format(
         date=datetime.date.today(), calibration=CALIBRATION, compared=COMPARED, threads=a.threads,
         matrices="36 matrices of the encoder",
         unrelated=(among.sum() - len(dense)) / (len(dense) * (len(dense) - 1)),
         cosines=table("cosine", methods, cases,
-                      lambda c, m: "{:.4f} ± {:.3f}".format(*found[c, m][:2])),
-        seconds=table("s", methods, cases, lambda c, m: f"{found[c, m][2]:.1f}"))
+                      lambda c, m: f"{found[c, m][0].mean():.4f} ± {found[c, m][0].std():.3f}"),
+        gains=table("gain", methods[1:], cases, lambda c, m: gain(found, c, m, methods)),
+        seconds=table("s", methods, cases, lambda c, m: f"{found[c, m][1]:.1f}"))
+    page += findings(a.out)
     with open(a.out, "w") as file:
         file.write(page)
     print("wrote", a.out)

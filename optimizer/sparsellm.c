@@ -8,7 +8,8 @@
  * what the weights need, p p' and Y p'.
  *
  * Ours: GELU; one scalar solver instead of fixed gradient steps; the epoch of the smallest error is
- * the result, and then W2 is solved for and pruned once more, with f(W1 X + b1) in the place of p.
+ * the result, and each epoch is tried with another W2 too, solved for and pruned with f(W1 X + b1)
+ * in the place of p: the closing.
  * Derived: Cholesky factors and Woodbury's identity instead of pseudo-inverses. */
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 
 enum { UP, GATE, DOWN, LINEARS };
 typedef enum pass_kind { RECORD, STEP, CLOSE, JUDGE } pass_kind; /* over all tokens */
+#define NO_EPOCH UINT64_MAX
 enum { SLICE = 128 /* tokens of a task */, BLOCK = 1024 /* tokens at a time, of one chunk */ };
 
 typedef struct linear {
@@ -43,6 +45,8 @@ typedef struct part {
   spo_factor x_factor;
   float *z, *s, *y; /* [tokens, inner, inner, outputs]: without biases */
   float *lift;      /* see spo_ffn_lift */
+  float *open;      /* the last linear without the closing, and its mask */
+  unsigned char *open_mask;
   double *down, *lift64, *square;
   /* the block of tokens in work */
   const float *x;
@@ -302,62 +306,68 @@ static spo_status prepare(part *f, const spo_pool *pool, spo_error *error) {
   return SPO_OK;
 }
 
-static void copy_weights(const part *f, bool to_best) {
+/* Keeps the weights if they are the best so far. */
+static void consider(const part *f, uint64_t epoch, bool closed, double miss,
+                     spo_ffn_report *report) {
+  if (report->epoch != NO_EPOCH && !(miss < report->error)) return;
+  report->error = miss;
+  report->epoch = epoch;
+  report->closed = closed;
   for (int i = 0; i < LINEARS; i++) {
     const linear *l = &f->linear[i];
     if (!l->layer) continue;
-    memcpy(to_best ? l->best : l->w, to_best ? l->w : l->best, size_of(l) * sizeof *l->best);
-    memcpy(to_best ? l->best_mask : l->mask, to_best ? l->mask : l->best_mask, size_of(l));
+    memcpy(l->best, l->w, size_of(l) * sizeof *l->best);
+    memcpy(l->best_mask, l->mask, size_of(l));
   }
+}
+
+/* The last linear solved for and pruned once more, for what the pruned ones before it really give.
+ * The epochs go on without. */
+static spo_status close_epoch(part *f, uint64_t epoch, const spo_tokens *chunks, size_t count,
+                              spo_ffn_report *report, const spo_pool *pool, spo_error *error) {
+  linear *down = &f->linear[DOWN];
+  double miss;
+  memcpy(f->open, down->w, size_of(down) * sizeof *f->open);
+  memcpy(f->open_mask, down->mask, size_of(down));
+  clear_sums(f);
+  spo_status status = stream(f, CLOSE, chunks, count, &miss, pool, error);
+  if (status == SPO_OK) status = update_down(f, true, pool, error);
+  if (status == SPO_OK) status = stream(f, JUDGE, chunks, count, &miss, pool, error);
+  if (status != SPO_OK) return status;
+  consider(f, epoch, true, miss, report);
+  memcpy(down->w, f->open, size_of(down) * sizeof *f->open);
+  memcpy(down->mask, f->open_mask, size_of(down));
+  return SPO_OK;
 }
 
 static spo_status run_epochs(part *f, const spo_tokens *chunks, size_t count,
                              spo_ffn_report *report, const spo_pool *pool, spo_error *error) {
+  const spo_recipe *r = f->recipe;
   spo_status status = SPO_OK;
-  for (uint64_t e = 0; e < f->recipe->epochs; e++) {
+  for (uint64_t e = 0; status == SPO_OK && e < r->epochs; e++) {
     double miss;
-    bool last = e + 1 == f->recipe->epochs;
+    bool last = e + 1 == r->epochs;
     status = update_weights(f, e > 0, pool, error);
+    if (status == SPO_OK && r->closing && r->epochs > 1)
+      status = close_epoch(f, e, chunks, count, report, pool, error);
     if (status == SPO_OK && !last) status = prepare(f, pool, error);
     if (status == SPO_OK)
       status = stream(f, last ? JUDGE : STEP, chunks, count, &miss, pool, error);
     if (status != SPO_OK) return status;
     if (report->trace) report->trace[e] = miss;
-    if (e > 0 && !(miss < report->error)) continue;
-    report->error = miss;
-    report->epoch = e;
-    copy_weights(f, true);
+    consider(f, e, false, miss, report);
   }
   return status;
 }
 
-/* The last linear of the best epoch once more, for what the pruned ones before it really give; kept
- * if that is better. */
-static spo_status run_closing(part *f, const spo_tokens *chunks, size_t count,
-                              spo_ffn_report *report, const spo_pool *pool, spo_error *error) {
-  double miss;
-  copy_weights(f, false);
-  clear_sums(f);
-  spo_status status = stream(f, CLOSE, chunks, count, &miss, pool, error);
-  if (status == SPO_OK) status = update_down(f, true, pool, error);
-  if (status == SPO_OK) status = stream(f, JUDGE, chunks, count, &miss, pool, error);
-  if (status != SPO_OK || !(miss < report->error)) return status;
-  report->error = miss;
-  report->closed = true;
-  copy_weights(f, true);
-  return SPO_OK;
-}
-
 static spo_status run_part(part *f, const spo_tokens *chunks, size_t count, spo_ffn_report *report,
                            const spo_pool *pool, spo_error *error) {
-  report->closed = false;
+  report->epoch = NO_EPOCH;
   spo_status status = stream(f, RECORD, chunks, count, &report->energy, pool, error);
   if (status == SPO_OK)
     status = spo_factor_make(&f->x_factor, f->x_gram, f->recipe->damping, f->linear[UP].layer->name,
                              pool, error);
-  if (status == SPO_OK) status = run_epochs(f, chunks, count, report, pool, error);
-  if (status != SPO_OK || !f->recipe->closing || f->recipe->epochs == 1) return status;
-  return run_closing(f, chunks, count, report, pool, error);
+  return status == SPO_OK ? run_epochs(f, chunks, count, report, pool, error) : status;
 }
 
 /* ---- memory, and checks ---- */
@@ -399,19 +409,23 @@ static bool open_part(part *f, spo_ffn *ffn) {
             open_tokens(f);
   f->table = malloc(sizeof *f->table);
   f->lift = malloc(down * sizeof *f->lift);
+  f->open = malloc(down * sizeof *f->open);
+  f->open_mask = malloc(down);
   f->lift64 = malloc(down * sizeof *f->lift64);
   f->down = malloc(down * sizeof *f->down);
   f->square = malloc(f->outputs * f->outputs * sizeof *f->square);
   f->sum = malloc(spo_blocks(BLOCK, SLICE) * sizeof *f->sum);
-  if (!ok || !f->table || !f->lift || !f->lift64 || !f->down || !f->square || !f->sum) return false;
+  if (!ok || !f->table || !f->lift || !f->lift64 || !f->down || !f->square || !f->sum || !f->open ||
+      !f->open_mask)
+    return false;
   spo_curve_init(f->table, ffn->activation);
   return spo_gram_open(SPO_GRAM_WHOLE, f->inputs, &f->x_gram, NULL) == SPO_OK &&
          spo_gram_open(SPO_GRAM_WHOLE, f->inner, &f->p_gram, NULL) == SPO_OK;
 }
 
 static void close_part(part *f) {
-  void *all[] = {f->table, f->lift, f->lift64, f->down, f->square, f->sum, f->z,
-                 f->s,     f->y,    f->m,      f->g,    f->p,      f->out};
+  void *all[] = {f->table,     f->lift, f->lift64, f->down, f->square, f->sum, f->z,  f->open,
+                 f->open_mask, f->s,    f->y,      f->m,    f->g,      f->p,   f->out};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     free(all[i]);
   for (int i = 0; i < LINEARS; i++) {

@@ -69,16 +69,16 @@ typedef struct spo_tokens {
 typedef struct spo_ffn_report {
   spo_report up, gate, down;
   double energy;  /* |Y|^2, without the bias */
-  double error;   /* |Y - Y'|^2, of the epoch that is kept */
-  uint64_t epoch; /* that one, from 0 */
-  bool closed;    /* and `down` solved for once more */
+  double error;   /* |Y - Y'|^2, of what is kept */
+  uint64_t epoch; /* whose weights they are, from 0 */
+  bool closed;    /* but for `down`, which the closing made */
   double *trace;  /* [recipe->epochs], the error after each; the caller's, or NULL */
 } spo_ffn_report;
 
 /* Prunes all linears of the part to recipe->goal, with auxiliary activations between them. X are
  * its inputs, in the chunks in which they came; what it puts out for them before is what the pruned
- * one is held against. Uses the options damping, block, epochs, and the three weights. One epoch is
- * SparseGPT. Takes 4 bytes for each token and inner activation, and 8 with a gate. */
+ * one is held against. Uses the options damping, block, epochs, the three weights, and closing. One
+ * epoch is SparseGPT. Takes 4 bytes for each token and inner activation, and 8 with a gate. */
 spo_status spo_sparsellm(const spo_recipe *recipe, spo_ffn *ffn, const spo_tokens *chunks,
                          size_t count, spo_ffn_report *report, const spo_pool *pool,
                          spo_error *error);

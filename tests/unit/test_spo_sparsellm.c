@@ -412,25 +412,23 @@ static void naive_closing(const sample *s, const double *p, float *down) {
   free(t);
 }
 
-/* Closing changes the last linear alone: to what SparseGPT makes of the least squares for the
- * activations of the pruned part. */
+/* With the closing, the last linear is what SparseGPT makes of the least squares for the
+ * activations of the pruned part; the epochs are those without it. */
 START_TEST(closing) {
   for (int a = 0; a < 3; a++) {
     test_random = 501 + (uint64_t)a;
     sample open = make(activations[a], 0.6);
     test_random = 501 + (uint64_t)a;
     sample s = make(activations[a], 0.6);
-    double trace[4], energy, *p = malloc(TOKENS * INNER * sizeof *p);
+    double trace[4], open_trace[4], energy, *p = malloc(TOKENS * INNER * sizeof *p);
     float *p32 = malloc(TOKENS * INNER * sizeof *p32), down[OUT * INNER];
     unsigned char mask[OUT * INNER];
     open.recipe.closing = false;
-    spo_ffn_report before = prune(&open, NULL, NULL), report = prune(&s, trace, NULL);
-    ck_assert(!before.closed && report.closed && report.epoch == before.epoch);
-    ck_assert(trace[report.epoch] == before.error);
+    spo_ffn_report before = prune(&open, open_trace, NULL), report = prune(&s, trace, NULL);
+    ck_assert(!before.closed && report.closed);
+    ck_assert_mem_eq(trace, open_trace, sizeof trace);
     ck_assert_msg(report.error < 0.9 * before.error, "%g, %g", report.error, before.error);
     assert_near(report.error, naive_error(&s, &energy), 1e-4 * report.error);
-    ck_assert_mem_eq(s.w[0], open.w[0], INNER * IN * sizeof(float));
-    ck_assert_mem_eq(s.w[1], open.w[1], INNER * IN * sizeof(float));
     for (size_t t = 0; t < TOKENS; t++)
       naive_inner(&s, s.w, s.x + t * IN, p + t * INNER);
     for (size_t i = 0; i < TOKENS * INNER; i++)
