@@ -43,7 +43,7 @@ START_TEST(curves) {
 }
 END_TEST
 
-/* T13: ReLU against a fine grid. */
+/* ReLU against a fine grid. */
 START_TEST(relu_is_exact) {
   const spo_curve_table *t = table_of(SPO_RELU);
   for (int k = 0; k < 60; k++) {
@@ -59,7 +59,7 @@ START_TEST(relu_is_exact) {
 }
 END_TEST
 
-/* T14: never above the start, and as good as the best of a grid. */
+/* Never above the start, and as good as the best of a grid. */
 START_TEST(solver_finds_minima) {
   for (int a = SPO_GELU; a <= SPO_SILU_GATE; a++) {
     const spo_curve_table *t = table_of((spo_activation)a);
@@ -100,7 +100,7 @@ START_TEST(solver_holds) {
 }
 END_TEST
 
-/* T13: the gradient at the value of a gated activation is 0. */
+/* The gradient at the value of a gated activation is 0. */
 START_TEST(gated_value_is_exact) {
   for (int k = 0; k < 1000; k++) {
     double alpha = 0.1 + unit_random(), gamma = 0.1 + unit_random(), m = 6 * unit_random() - 3,
@@ -111,7 +111,7 @@ START_TEST(gated_value_is_exact) {
 }
 END_TEST
 
-/* T13: at p = f + lift' r the objective's gradient is 0, and the direct solution is the same. */
+/* At p = f + lift' r the objective's gradient is 0, and the direct solution is the same. */
 START_TEST(lift_is_exact) {
   enum { OUT = 9, IN = 30 };
   double w[OUT * IN], lift[OUT * IN], square[OUT * OUT], f[IN], y[OUT], r[OUT], p[IN], beta = 0.7,
@@ -156,7 +156,7 @@ START_TEST(lift_is_exact) {
 }
 END_TEST
 
-/* T13: |T - W A|^2 = |T - W* A|^2 + |(W* - W) A|^2 for the W* of spo_factor_solve. */
+/* |T - W A|^2 = |T - W* A|^2 + |(W* - W) A|^2 for the W* of spo_factor_solve. */
 START_TEST(decomposition) {
   enum { IN = 20, OUT = 3, TOKENS = 80 };
   float *x = random_tokens(TOKENS, IN), *t = random_floats(TOKENS * OUT);
@@ -291,52 +291,67 @@ static double naive_error(const sample *s, double *energy) {
 
 static const spo_activation activations[] = {SPO_RELU, SPO_GELU, SPO_SILU_GATE};
 
-START_TEST(one_epoch_is_sparsegpt) {
-  sample s = make(SPO_RELU, 0.5);
-  spo_recipe r = s.recipe;
+enum { BLOCK = 1024 /* tokens that the library takes at once */, SLICE = 64 };
+
+/* The inner activations to the bits of the library: a product's do not depend on its rows. */
+static void library_inner(const sample *s, const float *x, size_t count, float *p) {
+  const spo_curve_table *table = table_of(s->ffn.activation);
+  bool gated = s->ffn.activation == SPO_SILU_GATE;
+  float out[2][SLICE * INNER];
+  double first, second;
+  for (int k = 0; k <= gated; k++)
+    spo_gemm32(SPO_SET, count, INNER, IN, (spo_f32){x, IN, 1}, (spo_f32){s->given[k], 1, IN},
+               out[k], INNER);
+  for (size_t i = 0; i < count * INNER; i++) {
+    double up = (double)out[0][i] + (double)s->b[0][i % INNER];
+    double gate = gated ? (double)out[1][i] + (double)s->b[1][i % INNER] : 0;
+    p[i] = (float)(gated ? up * spo_curve_at(table, gate, &first, &second)
+                         : spo_curve_at(table, up, &first, &second));
+  }
+}
+
+/* What the linears up and gate read, or `inner`: what the linear down reads. */
+static spo_gram *gram_in_blocks(const sample *s, bool inner) {
+  static float p[BLOCK * INNER];
   spo_gram *g;
+  ck_assert_int_eq(spo_gram_open(SPO_GRAM_WHOLE, inner ? INNER : IN, &g, NULL), SPO_OK);
+  for (int c = 0; c < 2; c++)
+    for (size_t t = 0; t < s->chunks[c].count; t += BLOCK) {
+      const float *x = s->chunks[c].x + t * IN;
+      size_t count = s->chunks[c].count - t < BLOCK ? s->chunks[c].count - t : BLOCK;
+      for (size_t k = 0; inner && k < count; k += SLICE)
+        library_inner(s, x + k * IN, count - k < SLICE ? count - k : SLICE, p + k * INNER);
+      ck_assert_int_eq(spo_gram_add(g, "w", inner ? p : x, count, NULL, NULL), SPO_OK);
+    }
+  return g;
+}
+
+/* SparseGPT alone makes of a linear what the sample has now. */
+static void check_sparsegpt(const sample *s, int which, size_t rows, size_t cols) {
+  spo_recipe r = s->recipe;
   spo_report report;
-  float up[INNER * IN], down[OUT * INNER], *p = malloc(TOKENS * INNER * sizeof *p),
-                                           *z = malloc(TOKENS * INNER * sizeof *z);
-  unsigned char mask[INNER * IN];
-  s.recipe.epochs = 1;
-  prune(&s, NULL, NULL);
+  float w[INNER * INNER];
+  unsigned char mask[INNER * INNER];
+  spo_gram *g = gram_in_blocks(s, which == 2);
+  spo_layer layer = {"w", w, mask, rows, cols};
   r.method = SPO_SPARSEGPT;
-  memcpy(up, s.given[0], sizeof up);
-  memcpy(down, s.given[2], sizeof down);
-  spo_layer layer = {"up", up, mask, INNER, IN};
-  spo_gram_open(SPO_GRAM_WHOLE, IN, &g, NULL);
-  for (int c = 0; c < 2; c++)
-    for (size_t t = 0; t < s.chunks[c].count; t += 1024) {
-      size_t count = s.chunks[c].count - t < 1024 ? s.chunks[c].count - t : 1024;
-      ck_assert_int_eq(spo_gram_add(g, "up", s.chunks[c].x + t * IN, count, NULL, NULL), SPO_OK);
-    }
+  memcpy(w, s->given[which], rows * cols * sizeof *w);
   ck_assert_int_eq(spo_sparsegpt(&r, &layer, g, &report, NULL, NULL), SPO_OK);
-  ck_assert_mem_eq(up, s.w[0], sizeof up);
-  ck_assert_mem_eq(mask, s.mask[0], sizeof mask);
+  ck_assert_mem_eq(w, s->w[which], rows * cols * sizeof *w);
+  ck_assert_mem_eq(mask, s->mask[which], rows * cols);
   spo_gram_close(g);
-  /* the activations as the library computes them: a product's bits do not depend on its rows */
-  spo_gram_open(SPO_GRAM_WHOLE, INNER, &g, NULL);
-  for (int c = 0; c < 2; c++)
-    for (size_t t = 0; t < s.chunks[c].count; t += 1024) {
-      size_t count = s.chunks[c].count - t < 1024 ? s.chunks[c].count - t : 1024;
-      for (size_t k = 0; k < count; k += 64)
-        spo_gemm32(SPO_SET, count - k < 64 ? count - k : 64, INNER, IN,
-                   (spo_f32){s.chunks[c].x + (t + k) * IN, IN, 1}, (spo_f32){s.given[0], 1, IN},
-                   z + k * INNER, INNER);
-      for (size_t i = 0; i < count * INNER; i++) {
-        double x = (double)z[i] + (double)s.b[0][i % INNER];
-        p[i] = (float)(x > 0 ? x : 0);
-      }
-      ck_assert_int_eq(spo_gram_add(g, "down", p, count, NULL, NULL), SPO_OK);
-    }
-  layer = (spo_layer){"down", down, mask, OUT, INNER};
-  ck_assert_int_eq(spo_sparsegpt(&r, &layer, g, &report, NULL, NULL), SPO_OK);
-  ck_assert_mem_eq(down, s.w[2], sizeof down);
-  spo_gram_close(g);
-  free(p);
-  free(z);
-  end(&s);
+}
+
+START_TEST(one_epoch_is_sparsegpt) {
+  for (int a = 0; a < 3; a++) {
+    sample s = make(activations[a], 0.5);
+    s.recipe.epochs = 1;
+    prune(&s, NULL, NULL);
+    check_sparsegpt(&s, 0, INNER, IN);
+    if (activations[a] == SPO_SILU_GATE) check_sparsegpt(&s, 1, INNER, IN);
+    check_sparsegpt(&s, 2, OUT, INNER);
+    end(&s);
+  }
 }
 END_TEST
 
