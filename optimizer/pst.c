@@ -134,6 +134,13 @@ static void masked_task(void *arg, size_t index) {
   each_chunk(arg, index, masked_chunk);
 }
 
+void spo_pst_scores(const spo_recipe *recipe, const spo_tensor *tensor, const float *w0,
+                    const float *params, float *scores, const spo_pool *pool) {
+  pst_work x = work_of(recipe, tensor, w0, params);
+  x.w = scores;
+  spo_run(pool, score_task, &x, spo_blocks(x.rows, x.band));
+}
+
 /* The scores are made where the weights will be. */
 spo_status spo_pst_forward(const spo_recipe *recipe, const spo_tensor *tensor, const float *w0,
                            const float *params, uint64_t step, unsigned char *mask, float *w,
@@ -143,7 +150,7 @@ spo_status spo_pst_forward(const spo_recipe *recipe, const spo_tensor *tensor, c
   pst_work x = work_of(recipe, tensor, w0, params);
   x.mask = mask;
   x.w = w;
-  spo_run(pool, score_task, &x, spo_blocks(x.rows, x.band));
+  spo_pst_scores(recipe, tensor, w0, params, w, pool);
   status = spo_lowrank_project(recipe, tensor, step, w, mask, pool, error);
   if (status == SPO_OK) spo_run(pool, masked_task, &x, spo_blocks(x.rows, x.band));
   return status;

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "optimizer/train.h"
 #include "tests/run_suite.h"
 #include "tests/unit/spo_training.h"
 
@@ -34,6 +35,22 @@ static void read_pull(training *x, const float *w, double *pull) {
   x->t.w = own;
   for (size_t i = 0; i < x->count; i++)
     pull[i] = x->t.g[i] / x->recipe.rho;
+}
+
+/* Z, from its place in the state, has no more non-zeros in a group than the pattern keeps. */
+static void check_z(const training *x) {
+  const spo_pattern *p = &x->recipe.goal.pattern;
+  const char *at = (const char *)x->state + sizeof(spo_head) + spo_bit_bytes(x->count);
+  for (size_t row = 0; row < x->tensor.rows; row++)
+    for (size_t first = 0; first < x->tensor.cols; first += p->m) {
+      size_t nonzero = 0;
+      for (size_t c = first; c < x->tensor.cols && c < first + p->m; c++) {
+        float z;
+        memcpy(&z, at + (row * x->tensor.cols + c) * sizeof z, sizeof z);
+        nonzero += z != 0;
+      }
+      ck_assert_uint_le(nonzero, p->n);
+    }
 }
 
 /* ---- the algorithm, in f64 ---- */
@@ -73,6 +90,7 @@ START_TEST(duals_follow_the_reference) {
       ck_assert_double_eq_tol(pull[i], w[i] - z[i] + u[i], 1e-4);
     ck_assert_double_eq_tol(training_progress(&x).primal, sqrt(apart / whole), 1e-5);
     if (round) ck_assert_double_eq_tol(training_progress(&x).dual, 0.5 * sqrt(moved), 1e-4);
+    check_z(&x);
     for (int i = 0; i < VARS; i++)
       w[i] = x.t.w[i] = (float)uniform(&at);
     ck_assert_int_eq(epoch(&x), SPO_OK);
@@ -287,6 +305,8 @@ START_TEST(duals_by_steps) {
     ck_assert_int_eq(epoch(&x), SPO_OK); /* nothing: it counts steps */
     training_run(&y, &o, 5, NULL);
     ck_assert_int_eq(epoch(&y), SPO_OK);
+    check_z(&x);
+    check_z(&y);
   }
   ck_assert_mem_eq(x.t.w, y.t.w, x.count * sizeof(float));
   training_finish(&x);

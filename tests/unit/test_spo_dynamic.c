@@ -138,23 +138,75 @@ START_TEST(first_weights_are_truncated_normal) {
 }
 END_TEST
 
-/* A million draws of positions fall evenly. */
+enum { BINS = 100 };
+
+/* How uneven the bins are: of 99 degrees of freedom 149 is exceeded once in 1000. */
+static void check_even(const double *bin) {
+  double draws = 0, chi = 0;
+  for (int b = 0; b < BINS; b++)
+    draws += bin[b];
+  ck_assert_double_ge(draws, 999000);
+  for (int b = 0; b < BINS; b++)
+    chi += pow(bin[b] - draws / BINS, 2) / (draws / BINS);
+  ck_assert_double_le(chi, 149);
+}
+
+/* A million positions of first masks, and a million that updates grow, fall evenly among near and
+ * among far ones. */
 START_TEST(growth_is_uniform) {
-  enum { BINS = 100, ROUNDS = 20 };
-  double found[BINS] = {0}, draws = 0, chi = 0;
+  enum { COUNT = 100000, ROUNDS = 40 };
+  static unsigned char before[COUNT], now[COUNT];
+  double first[2][BINS] = {{0}}, grown[2][BINS] = {{0}};
   spo_recipe r = test_recipe(SPO_DYNAMIC, "unstructured", 0.5, 100);
+  r.updates = 100;
+  spo_optimizer o = adamw(1e-3);
   for (uint64_t seed = 0; seed < ROUNDS; seed++) {
     r.seed = seed;
-    training x = training_start(&r, 100, 1000);
-    for (size_t i = 0; i < x.count; i++)
-      found[i % BINS] += x.t.w[i] != 0;
-    draws += 50000;
+    training x = training_start(&r, 100, COUNT / 100);
+    read_mask(&x, before);
+    training_run(&x, &o, 1, NULL);
+    read_mask(&x, now);
+    for (size_t i = 0; i < COUNT; i++) {
+      size_t bin[] = {i % BINS, i / (COUNT / BINS)};
+      for (int k = 0; k < 2; k++) {
+        first[k][bin[k]] += before[i] && seed < ROUNDS / 2;
+        grown[k][bin[k]] += now[i] && !before[i];
+      }
+    }
     training_close(&x);
   }
-  ck_assert_double_eq(draws, 1e6);
-  for (int b = 0; b < BINS; b++)
-    chi += pow(found[b] - draws / BINS, 2) / (draws / BINS);
-  ck_assert_double_le(chi, 149); /* of 99 degrees of freedom: exceeded once in 1000 */
+  for (int k = 0; k < 2; k++) {
+    check_even(first[k]);
+    check_even(grown[k]);
+  }
+}
+END_TEST
+
+/* Gradients of several passes may be added up, and masked by spo_grad after each of them: only
+ * steps count, and what is inactive stays 0. */
+START_TEST(accumulated_gradients) {
+  spo_recipe r = test_recipe(SPO_DYNAMIC, "2x2", 0.75, 60);
+  r.updates = 20;
+  training x = training_start(&r, 16, 20), y = training_start(&r, 16, 20);
+  unsigned char mask[320];
+  spo_optimizer o = adamw(1e-2);
+  for (uint64_t step = 1; step <= 60; step++) {
+    training_gradient(&x, step);
+    for (size_t i = 0; i < x.count; i++)
+      y.t.g[i] = x.t.g[i] / 2;
+    ck_assert_int_eq(spo_grad(y.context, y.state, &y.t, NULL, NULL), SPO_OK);
+    for (size_t i = 0; i < x.count; i++)
+      y.t.g[i] += x.t.g[i] / 2; /* the second pass, of inactive weights too */
+    training_update(&x, &o, NULL);
+    training_update(&y, &o, NULL);
+    ck_assert_mem_eq(x.t.w, y.t.w, x.count * sizeof(float));
+    ck_assert_mem_eq(x.state, y.state, x.bytes);
+    read_mask(&x, mask);
+    for (size_t i = 0; i < x.count; i++)
+      ck_assert(mask[i] || (x.t.w[i] == 0 && x.t.m[i] == 0 && x.t.v[i] == 0));
+  }
+  training_close(&x);
+  training_close(&y);
 }
 END_TEST
 
@@ -345,6 +397,7 @@ int main(void) {
   tcase_add_test(c, drops_the_smallest);
   tcase_add_test(c, first_weights_are_truncated_normal);
   tcase_add_test(c, growth_is_uniform);
+  tcase_add_test(c, accumulated_gradients);
   tcase_add_test(c, threads_and_interruptions);
   tcase_add_test(c, ages);
   tcase_add_test(c, progress_of_the_exploration);

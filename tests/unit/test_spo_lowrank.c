@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "optimizer/spo_lowrank.h"
+#include "optimizer/lowrank.h"
 #include "tests/run_suite.h"
 
 static const spo_random source = {.seed = 5, .stream = 6, .step = 7};
@@ -300,17 +300,13 @@ START_TEST(pst_counts) {
 }
 END_TEST
 
-/* W - W0 has the rank of UV: elimination leaves nothing after so many pivots. */
-START_TEST(pst_rank) {
-  enum { N = 20, RANK = 3 };
-  spo_recipe r = recipe_of(SPO_PST, "unstructured", 0);
-  r.rank_weights = RANK;
-  pst p = pst_open(r, N, N);
-  double x[N][N], left = 0;
-  ck_assert(forward(&p, 100, NULL) == SPO_OK);
-  for (size_t i = 0; i < N * N; i++)
-    x[i / N][i % N] = p.w[i] - p.w0[i];
-  for (int step = 0; step < RANK; step++) {
+enum { RANK_SIDE = 20 };
+
+/* The largest element that elimination with so many pivots leaves: 0 for a rank of that or less. */
+static double left_after(double x[RANK_SIDE][RANK_SIDE], int pivots) {
+  enum { N = RANK_SIDE };
+  double left = 0;
+  for (int step = 0; step < pivots; step++) {
     size_t at = 0;
     for (size_t i = 0; i < N * N; i++)
       if (fabs(x[i / N][i % N]) > fabs(x[at / N][at % N])) at = i;
@@ -324,7 +320,27 @@ START_TEST(pst_rank) {
   }
   for (size_t i = 0; i < N * N; i++)
     left = fmax(left, fabs(x[i / N][i % N]));
-  ck_assert_double_lt(left, 1e-5);
+  return left;
+}
+
+/* W - W0 has the rank of UV; what scores have beside |W| that of AB, and 2 for rows and columns. */
+START_TEST(pst_ranks) {
+  enum { N = RANK_SIDE, WEIGHTS = 3, SCORES = 4 };
+  spo_recipe r = recipe_of(SPO_PST, "unstructured", 0);
+  r.rank_weights = WEIGHTS;
+  r.rank_scores = SCORES;
+  pst p = pst_open(r, N, N);
+  double x[N][N], s[N][N];
+  ck_assert(forward(&p, 100, NULL) == SPO_OK);
+  spo_pst_scores(&p.recipe, &p.t, p.w0, p.params, p.work, NULL);
+  for (size_t i = 0; i < N * N; i++) {
+    x[i / N][i % N] = p.w[i] - p.w0[i];
+    s[i / N][i % N] = p.work[i] - fabsf(p.w[i]);
+  }
+  ck_assert_double_gt(left_after(x, WEIGHTS - 1), 1e-2);
+  ck_assert_double_lt(left_after(x, 1), 1e-5);
+  ck_assert_double_gt(left_after(s, SCORES + 1), 1e-2);
+  ck_assert_double_lt(left_after(s, 1), 1e-5);
   pst_close(&p);
 }
 END_TEST
@@ -537,7 +553,7 @@ int main(void) {
   tcase_add_test(c, pst_forward_is_naive);
   tcase_add_test(c, pst_begins_as_magnitude);
   tcase_add_test(c, pst_counts);
-  tcase_add_test(c, pst_rank);
+  tcase_add_test(c, pst_ranks);
   tcase_add_test(c, schedule);
   tcase_add_test(c, pst_finish_is_forward);
   tcase_add_test(c, any_threads);

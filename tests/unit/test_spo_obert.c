@@ -29,7 +29,7 @@ static double *inverse_of(const double *f, size_t n) {
   return inverse;
 }
 
-/* T10 */
+/* The recursion against direct inverses. */
 START_TEST(woodbury) {
   for (int k = 0; k < 5; k++) {
     double damping = pow(10, -k), product[BLOCK], inverse[BLOCK * BLOCK] = {0}, size = 0;
@@ -58,7 +58,25 @@ static double loss(const double *f, size_t n, const double *w, const double *v) 
   return sum;
 }
 
-/* T9: one weight and sets of them are the least-squares optimum, at the costs that the formulas
+/* w_Q' (F^-1_QQ)^-1 w_Q for the set Q that is not kept. */
+static double set_cost(const double *inverse, size_t n, const double *w,
+                       const unsigned char *keep) {
+  size_t index[BLOCK], count = 0;
+  double a[BLOCK * BLOCK], b[BLOCK], sum = 0;
+  for (size_t i = 0; i < n; i++)
+    if (!keep[i]) index[count++] = i;
+  for (size_t i = 0; i < count; i++) {
+    b[i] = w[index[i]];
+    for (size_t j = 0; j < count; j++)
+      a[i * count + j] = inverse[index[i] * n + index[j]];
+  }
+  naive_solve(a, b, count, 1);
+  for (size_t i = 0; i < count; i++)
+    sum += w[index[i]] * b[i];
+  return sum;
+}
+
+/* One weight and sets of them are the least-squares optimum, at the costs that the formulas
  * say; the sum of single changes never costs less. */
 START_TEST(joint_is_lsq) {
   for (int k = 0; k < 40; k++) {
@@ -83,6 +101,7 @@ START_TEST(joint_is_lsq) {
     }
     double cost = loss(f, BLOCK, w, joint);
     ck_assert(cost <= loss(f, BLOCK, w, summed) * (1 + 1e-9));
+    assert_near(cost, set_cost(inverse, BLOCK, w, keep), 1e-10 * (1 + cost));
     if (k % 2) assert_near(cost, w[one] * w[one] / inverse[one * BLOCK + one], 1e-10 * (1 + cost));
     free(g);
     free(f);

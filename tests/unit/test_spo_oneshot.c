@@ -173,7 +173,7 @@ START_TEST(sparsegpt_reference) {
 }
 END_TEST
 
-/* ---- T11 ---- */
+/* ---- losses ---- */
 
 static double loss_of(const sample *s, const float *w) {
   double sum = 0;
@@ -489,7 +489,7 @@ START_TEST(refusals) {
 }
 END_TEST
 
-/* ---- T12 ---- */
+/* ---- Wanda ---- */
 
 /* Inputs of the same norm: magnitude within each row. */
 START_TEST(wanda_is_magnitude) {

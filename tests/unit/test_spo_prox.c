@@ -49,6 +49,29 @@ static void check_grid(const spo_prox_spec *s, double x, double a, double before
   }
 }
 
+/* The slope of the penalty at x > 0; at 0 that from the right. */
+static double penalty_slope(const spo_prox_spec *s, double x, double before) {
+  switch (s->penalty) {
+  case SPO_REWEIGHTED:
+    return s->lambda / (fabs(before) + s->epsilon);
+  case SPO_MCP:
+    return fmax(s->lambda - x / s->mcp_gamma, 0);
+  case SPO_L0:
+    return x > 0 ? 0 : INFINITY;
+  default:
+    return s->lambda;
+  }
+}
+
+/* 0 is in d (x - a) + step times the penalty's subdifferential at x. */
+static void check_stationary(const spo_prox_spec *s, double x, double a, double before, double d) {
+  double slope = s->step * penalty_slope(s, fabs(x), before);
+  if (x == 0)
+    ck_assert_double_le(d * fabs(a), slope * (1 + 1e-6));
+  else
+    ck_assert_double_le(fabs(d * (x - a) + copysign(slope, x)), 1e-6 * (d * fabs(a) + slope));
+}
+
 START_TEST(single_weights) {
   static const spo_penalty penalties[] = {SPO_L1, SPO_REWEIGHTED, SPO_L0, SPO_MCP};
   for (int round = 0; round < 4000; round++) {
@@ -62,6 +85,7 @@ START_TEST(single_weights) {
     const float *metric = round % 3 ? &d : NULL;
     ck_assert_int_eq(spo_prox(&s, "w", &x, &before, metric, 1, 1, NULL, NULL), SPO_OK);
     check_grid(&s, x, a, before, metric ? d : 1);
+    check_stationary(&s, x, a, before, metric ? d : 1);
   }
 }
 END_TEST
