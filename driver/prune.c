@@ -57,6 +57,16 @@ static int read_goal(const driver *dr, spo_goal *out) {
   return EXIT_OK;
 }
 
+static int read_scope(const driver *dr, spo_recipe *out) {
+  spo_error e;
+  if (!flag_given(dr, F_SCOPE)) return EXIT_OK;
+  if (out->method != SPO_MAGNITUDE)
+    return usage_error(dr, "--scope is of method magnitude; leave it out for %s",
+                       spo_method_name(out->method));
+  out->scope = strcmp(flag_text(dr, F_SCOPE, NULL), "global") == 0 ? SPO_GLOBAL : SPO_LOCAL;
+  return spo_recipe_check(out, &e) == SPO_OK ? EXIT_OK : usage_error(dr, "%s", e.text);
+}
+
 /* The recipe of one entry that the flags stand for. */
 static int read_flags(pruner *p) {
   const driver *dr = p->dr;
@@ -67,12 +77,13 @@ static int read_flags(pruner *p) {
   p->recipe = r;
   spo_method_named(flag_text(dr, F_METHOD, "magnitude"), &method); /* flags.def lists names */
   spo_recipe_init(&r->entries->options, method);
-  return read_goal(dr, &r->entries->options.goal);
+  int code = read_goal(dr, &r->entries->options.goal);
+  return code == EXIT_OK ? read_scope(dr, &r->entries->options) : code;
 }
 
 /* No flag says what a recipe says. */
 static int check_alone(const driver *dr) {
-  static const enum flag other[] = {F_METHOD, F_PATTERN, F_SPARSITY, F_TARGETS, F_IGNORE};
+  static const enum flag other[] = {F_METHOD, F_SCOPE, F_PATTERN, F_SPARSITY, F_TARGETS, F_IGNORE};
   for (size_t i = 0; i < sizeof other / sizeof *other; i++)
     if (flag_given(dr, other[i]))
       return usage_error(dr, "--recipe says what to do; leave %s out",
@@ -325,9 +336,10 @@ static const char *entry_lines(const pruner *p) {
     const spo_recipe *options = &p->recipe->entries[i].options;
     double share = options->goal.sparsity;
     spo_pattern_implies(&options->goal.pattern, &share);
-    text = arena_printf(p->dr->arena, "%s# method %s, pattern %s, sparsity %g\n", text,
+    text = arena_printf(p->dr->arena, "%s# method %s, pattern %s, sparsity %g%s\n", text,
                         spo_method_name(options->method),
-                        spo_pattern_print(&options->goal.pattern, shape), share);
+                        spo_pattern_print(&options->goal.pattern, shape), share,
+                        ranks_all(options) ? " of all together" : "");
   }
   return text;
 }

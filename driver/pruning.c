@@ -38,6 +38,48 @@ static bool failed(const pruning *p, const prune_weight *w, spo_status status, c
   return diag_error(p->dr->diag, loc_file(w->file), sparsify_error(status), "%s", e->text);
 }
 
+static spo_layer layer_of(const prune_weight *w) {
+  return (spo_layer){.name = w->name, .w = w->w, .mask = w->mask, .rows = w->rows, .cols = w->cols};
+}
+
+/* ---- one ranking over many weights ---- */
+
+bool ranks_all(const spo_recipe *options) {
+  return options->method == SPO_MAGNITUDE && options->scope == SPO_GLOBAL;
+}
+
+/* Prunes list[first] and all weights after it that have the same options. */
+static bool rank_together(const pruning *p, const char *folder, size_t first) {
+  const spo_recipe *options = p->list[first].options;
+  spo_layer *layers = arena_array(p->dr->arena, spo_layer, p->count);
+  spo_report *reports = arena_array(p->dr->arena, spo_report, p->count);
+  size_t count = 0;
+  spo_error e;
+  for (size_t i = first; i < p->count; i++)
+    if (p->list[i].options == options) layers[count++] = layer_of(&p->list[i]);
+  spo_status status = spo_magnitude_global(&options->goal, layers, count, reports, p->pool, &e);
+  if (status != SPO_OK)
+    return diag_error(p->dr->diag, loc_file(folder), sparsify_error(status), "%s", e.text);
+  count = 0;
+  for (size_t i = first; i < p->count; i++)
+    if (p->list[i].options == options) p->list[i].report = reports[count++];
+  return true;
+}
+
+static bool is_first(const pruning *p, size_t i) {
+  for (size_t j = 0; j < i; j++)
+    if (p->list[j].options == p->list[i].options) return false;
+  return true;
+}
+
+/* By their weights alone, before any layer: their turn then finds them pruned. */
+static bool do_rankings(const pruning *p, const char *folder) {
+  for (size_t i = 0; i < p->count; i++)
+    if (ranks_all(p->list[i].options) && is_first(p, i) && !rank_together(p, folder, i))
+      return false;
+  return true;
+}
+
 /* ---- layers ---- */
 
 /* The number of the encoder's layer in a name such as bert.encoder.layer.3.output.dense.weight. */
@@ -121,10 +163,6 @@ static void close_layer(layer *l) {
 
 /* ---- pruning ---- */
 
-static spo_layer layer_of(const prune_weight *w) {
-  return (spo_layer){.name = w->name, .w = w->w, .mask = w->mask, .rows = w->rows, .cols = w->cols};
-}
-
 static spo_status prune_one(const layer *l, size_t i, spo_error *e) {
   const pruning *p = l->p;
   prune_weight *w = &p->list[i];
@@ -137,6 +175,7 @@ static spo_status prune_one(const layer *l, size_t i, spo_error *e) {
   case SPO_SPARSELLM: /* outside of feed-forward parts */
     return spo_sparsegpt(w->options, &it, gram, &w->report, p->pool, e);
   default:
+    if (ranks_all(w->options)) return SPO_OK;
     return spo_magnitude(&w->options->goal, &it, &w->report, p->pool, e);
   }
 }
@@ -289,7 +328,8 @@ bool prune_weights(driver *dr, const model_source *m, prune_weight *list, size_t
     memcpy(list[i].w, list[i].dense, n * sizeof(float));
   }
   p.partial = partial_open(dr, folder, m, list, count, set);
-  bool ok = p.partial && open_pool(&p, threads) && open_taps(&p, m, threads) && do_layers(&p);
+  bool ok = p.partial && open_pool(&p, threads) && do_rankings(&p, m->folder) &&
+            open_taps(&p, m, threads) && do_layers(&p);
   if (set) taps_close(&p.taps);
   spo_pool_close(p.pool);
   return ok;

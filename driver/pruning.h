@@ -26,6 +26,9 @@ typedef struct prune_weight {
 /* True when the method looks at what the linears read. */
 bool method_needs_sentences(spo_method_id method);
 
+/* True when all weights with these options are ranked together. */
+bool ranks_all(const spo_recipe *options);
+
 /* Prunes all weights, which are those of linears of `m` in their order. `set` may be NULL when no
  * method needs sentences. What is ready is kept in the folder `partial` after each layer and found
  * there by a later call for the same (NULL: none is); partial_remove ends it. False after an error.

@@ -120,6 +120,10 @@ static spo_status check_pattern(const spo_recipe *r, spo_error *error) {
   if ((r->method == SPO_NXM || r->method == SPO_SRSTE) && !nm)
     return spo_fail(error, SPO_E_PATTERN, "%s makes N:M patterns, such as 2:4",
                     methods[r->method].name);
+  if (r->method == SPO_MAGNITUDE && r->scope == SPO_GLOBAL && nm)
+    return spo_fail(error, SPO_E_PATTERN,
+                    "magnitude with scope global ranks weights of different tensors, of which N:M "
+                    "keeps the same share; use unstructured or blocks such as 4x1");
   if ((r->method == SPO_DYNAMIC || r->method == SPO_RIGL) && nm)
     return spo_fail(error, SPO_E_PATTERN,
                     "%s moves weights over the whole tensor; use unstructured or blocks such as "

@@ -18,6 +18,7 @@ typedef enum spo_family { SPO_ONE_SHOT, SPO_TRAINING, SPO_LOW_RANK } spo_family;
 
 typedef enum spo_penalty { SPO_L1, SPO_REWEIGHTED, SPO_L0, SPO_GROUP, SPO_MCP } spo_penalty;
 typedef enum spo_metric { SPO_IDENTITY, SPO_ADAM } spo_metric;
+typedef enum spo_scope { SPO_LOCAL, SPO_GLOBAL } spo_scope;
 typedef enum spo_refit { SPO_REFIT_NONE, SPO_REFIT_LSQ } spo_refit;
 
 typedef struct spo_recipe {

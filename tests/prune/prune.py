@@ -115,6 +115,23 @@ def expected(tensor, pattern, sparsity):
     return dtype, [rows, cols], bytes(out)
 
 
+def expected_together(tensors, names, pattern, sparsity):
+    """The same for tensors without ties that are ranked together: name to tensor."""
+    units = []  # (score, name, flat indices)
+    for name in names:
+        dtype, (rows, cols), data = tensors[name]
+        values = decode(data, dtype)
+        (competition,) = units_of(rows, cols, pattern)
+        units += [(sum(values[i] ** 2 for i in unit), name, unit) for unit in competition]
+    units.sort(key=lambda u: u[0])
+    out = {name: bytearray(tensors[name][2]) for name in names}
+    for _, name, unit in units[:int(sparsity * len(units) + 1e-6)]:
+        for i in unit:
+            width = WIDTH[tensors[name][0]]
+            out[name][i * width:(i + 1) * width] = bytes(width)
+    return {name: (*tensors[name][:2], bytes(out[name])) for name in names}
+
+
 class Folder(unittest.TestCase):
     """A folder for each test, with a model in it."""
     def setUp(self):
@@ -150,6 +167,10 @@ class Folder(unittest.TestCase):
             index.update((name, file) for name in part)
         with open(os.path.join(folder, "model.safetensors.index.json"), "w") as f:
             json.dump({"weight_map": index}, f)
+
+    def recipe(self, *entries):
+        with open(os.path.join(self.dir, "recipe.yaml"), "w") as f:
+            f.write("spcc: 1\nrecipe:\n" + "".join(f"  - {{{e}}}\n" for e in entries))
 
     def spcc(self, *arguments):
         return subprocess.run([SPCC, *arguments], cwd=self.dir, capture_output=True, text=True)
@@ -238,10 +259,6 @@ class Prune(Folder):
                 _, after = self.prune("--sparsity=0.5", *flags)
                 self.check(before, after, names, "unstructured", 0.5)
 
-    def recipe(self, *entries):
-        with open(os.path.join(self.dir, "recipe.yaml"), "w") as f:
-            f.write("spcc: 1\nrecipe:\n" + "".join(f"  - {{{e}}}\n" for e in entries))
-
     def test_recipe(self):
         before = self.model()
         self.recipe('method: magnitude, pattern: 4x1, sparsity: 0.5, targets: re:attention, ignore: "*.key"',
@@ -265,6 +282,49 @@ class Prune(Folder):
         _, by_flags = self.prune("--pattern=1x4", "--sparsity=0.29", out="other")
         self.assertEqual(by_recipe, by_flags)
 
+    def check_together(self, before, after, names, pattern, sparsity):
+        want = {**before, **expected_together(before, names, pattern, sparsity)}
+        for name in before:
+            self.assertEqual(after[name], want[name], name)
+        kept = [sum(x != 0 for x in decode(after[n][2], after[n][0])) / len(before[n][2]) for n in names]
+        self.assertGreater(max(kept) - min(kept), 0.01)  # each its own share
+
+    def test_scope_global(self):
+        for dtype in ("F32", "F16"):
+            for pattern, sparsity in (("unstructured", 0.9), ("4x1", 0.5), ("2x4", 0.29)):
+                with self.subTest(dtype=dtype, pattern=pattern):
+                    self.setUp()
+                    before = self.model(tensors=make_tensors(dtype, seed=7, ties=()))
+                    _, after = self.prune("--scope=global", f"--pattern={pattern}", f"--sparsity={sparsity}")
+                    self.check_together(before, after, LINEARS, pattern, sparsity)
+                    told = json.loads(read(os.path.join(self.dir, "new", "sparsity.json")))["tensors"]
+                    for name in LINEARS:
+                        self.assertEqual(told[name]["kept"], sum(x != 0 for x in decode(after[name][2], dtype)))
+                    self.assertEqual(self.spcc("new/model.yaml", "-o", "new.o").returncode, 0)
+
+    def test_scope_global_counts_exactly_among_ties(self):
+        self.model(tensors={n: (d, s, encode([0.5] * (len(b) // WIDTH[d]), d) if d == "F32" else b)
+                            for n, (d, s, b) in make_tensors("F32").items()})
+        _, after = self.prune("--scope=global", "--sparsity=0.3", "-j3")
+        zeros = sum(x == 0 for n in LINEARS for x in decode(after[n][2], "F32"))
+        self.assertEqual(zeros, int(0.3 * 1024))
+
+    def test_scope_in_recipes(self):
+        """Each entry has a ranking of its own."""
+        before = self.model(tensors=make_tensors("F32", seed=8, ties=()))
+        self.recipe("method: magnitude, scope: global, sparsity: 0.75, targets: re:attention",
+                    "method: magnitude, scope: local, sparsity: 0.5, targets: re:intermediate",
+                    'method: magnitude, scope: global, sparsity: 0.25, pattern: 4x1, targets: "*.?.output.dense"')
+        _, after = self.prune("--recipe=recipe.yaml")
+        parts = ([n for n in LINEARS if "attention" in n], [n for n in LINEARS if "intermediate" in n],
+                 [n for n in LINEARS if n.endswith("output.dense.weight") and "attention" not in n])
+        want = {**before, **expected_together(before, parts[0], "unstructured", 0.75),
+                **{n: expected(before[n], "unstructured", 0.5) for n in parts[1]},
+                **expected_together(before, parts[2], "4x1", 0.25)}
+        self.assertEqual(after, want)
+        text = read(os.path.join(self.dir, "new", "model.yaml")).decode()
+        self.assertIn("# method magnitude, pattern unstructured, sparsity 0.75 of all together\n", text)
+
     def test_recipe_is_refused(self):
         self.model()
         cases = [
@@ -276,13 +336,17 @@ class Prune(Folder):
              "spcc inspect lists them [E_NAME]", "method: magnitude, sparsity: 0.5, targets: re:^embeddings"),
             ("recipe.yaml:3:35: error: sparsity is 1.5; it must be from 0 to 1 [E_SPARSITY]",
              "method: magnitude, sparsity: 1.5"),
+            ("model: error: tensor 'encoder.layer.0.attention.self.query.weight': pattern 16x1 does not divide "
+             "its shape [8, 8]; choose another pattern or leave the tensor out [E_PATTERN]",
+             "method: magnitude, sparsity: 0.5, scope: global, pattern: 16x1"),
         ]
         for message, entry in cases:
             with self.subTest(message=message):
                 self.recipe(entry)
                 self.refused(1, message, "m.yaml", "-o", "new", "--recipe=recipe.yaml")
-        self.refused(2, "spcc: error: --recipe says what to do; leave --sparsity out (see spcc prune --help)",
-                     "m.yaml", "-o", "new", "--recipe=recipe.yaml", "--sparsity=0.5")
+        for flag in ("--sparsity=0.5", "--scope=local"):
+            self.refused(2, f"spcc: error: --recipe says what to do; leave {flag.split('=')[0]} out (see spcc "
+                         "prune --help)", "m.yaml", "-o", "new", "--recipe=recipe.yaml", flag)
 
     def test_verbose_shows_every_tensor(self):
         self.model()
@@ -311,6 +375,10 @@ class Prune(Folder):
              ["-o", "new", "--pattern=dense"]),
             ("'5:4' is no pattern to prune to; use unstructured, RxC such as 4x1 or N:M such as 2:4",
              ["-o", "new", "--pattern=5:4"]),
+            ("--scope is of method magnitude; leave it out for wanda",
+             ["-o", "new", "--sparsity=0.5", "--method=wanda", "--scope=global"]),
+            ("magnitude with scope global ranks weights of different tensors, of which N:M keeps the same share; "
+             "use unstructured or blocks such as 4x1", ["-o", "new", "--pattern=2:4", "--scope=global"]),
             ("'re:(' is no regular expression that can be used: missing closing parenthesis, at byte 1",
              ["-o", "new", "--sparsity=0.5", "--targets=re:("]),
         ]
@@ -515,6 +583,22 @@ class WithSentences(Folder):
         self.assertIn("key", os.listdir(os.path.join(self.dir, "new.partial")))
         os.unlink(os.path.join(self.dir, "new"))
         self.assertEqual(self.prune_with("sparsegpt"), want)
+
+    def test_scope_global_beside_other_methods(self):
+        """Its weights are those that it has alone, and the other methods see them pruned."""
+        self.model(tensors=make_tensors("F32", seed=6, ties=()))
+        entry = "method: magnitude, scope: global, sparsity: 0.75, targets: re:attention"
+        self.recipe(entry)
+        alone = self.prune("--recipe=recipe.yaml", out="alone")[1]
+        self.recipe(entry, "method: sparsegpt, sparsity: 0.5, ignore: re:attention")
+        both = self.prune("--recipe=recipe.yaml", "--sentences=ids.npy", out="both")[1]
+        self.recipe("method: sparsegpt, sparsity: 0.5, ignore: re:attention")
+        other = self.prune("--recipe=recipe.yaml", "--sentences=ids.npy", out="other")[1]
+        for name in LINEARS:
+            if "attention" in name:
+                self.assertEqual(both[name], alone[name], name)
+        rest = [n for n in LINEARS if ".1." in n and "attention" not in n]
+        self.assertNotEqual([both[n] for n in rest], [other[n] for n in rest])
 
     def test_layers_see_pruned_layers(self):
         """The second layer's choice depends on what was pruned before it."""
