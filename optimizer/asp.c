@@ -2,14 +2,10 @@
  * the trained weights, and training of what it keeps. */
 #include "optimizer/train.h"
 
-static size_t payload(const spo_context *c) {
-  return spo_bit_bytes(c->count);
-}
-
 static spo_status begin(const spo_call *c) {
   spo_status status = spo_call_mask(c, 1, c->t->w, c->payload);
   if (status == SPO_OK) spo_clear_all(c->t, c->context->count, c->payload, c->pool);
   return status;
 }
 
-const spo_training spo_asp = {.payload = payload, .masked = true, .begin = begin};
+const spo_training spo_asp = {.payload = spo_mask_payload, .masked = true, .begin = begin};

@@ -137,11 +137,7 @@ static spo_status move(const spo_call *c, uint32_t update) {
   spo_topology_best(&t, c->t->w, t.active, 1, active - count, t.kept);
   spo_topology_draw(&t, update, t.active, 0, count, t.grown);
   record(&t, update);
-  for (size_t i = 0; i < t.units.count; i++)
-    t.active[i] = t.kept[i] | t.grown[i];
-  spo_topology_store(&t);
-  spo_topology_close(&t);
-  return SPO_OK;
+  return spo_topology_move(&t);
 }
 
 static spo_status move_when_due(const spo_call *c) {

@@ -31,10 +31,6 @@ static spo_status renew(const spo_call *c, const float *score) {
 
 /* ---- lost at once ---- */
 
-static size_t payload(const spo_context *c) {
-  return spo_bit_bytes(c->count);
-}
-
 static spo_status begin(const spo_call *c) {
   keep_all(c);
   return SPO_OK;
@@ -56,7 +52,7 @@ static spo_status settle(const spo_call *c) {
 }
 
 const spo_training spo_gradual = {
-    .payload = payload, .masked = true, .begin = begin, .after = after, .settle = settle};
+    .payload = spo_mask_payload, .masked = true, .begin = begin, .after = after, .settle = settle};
 
 /* ---- recovering ---- */
 
@@ -77,13 +73,11 @@ static spo_status show(const spo_call *c) {
 }
 
 static spo_status step_dense(const spo_call *c) {
-  spo_status status = spo_shadow_step(c);
-  return status == SPO_OK ? show(c) : status;
+  return spo_shadow_step(c, show);
 }
 
 static spo_status after_dense(const spo_call *c) {
-  spo_shadow_after(c);
-  return show(c);
+  return spo_shadow_after(c, show);
 }
 
 static spo_status settle_dense(const spo_call *c) {

@@ -6,10 +6,6 @@
 
 #include "optimizer/topology.h"
 
-static size_t payload(const spo_context *c) {
-  return spo_bit_bytes(c->count);
-}
-
 static spo_status begin(const spo_call *c) {
   spo_topology t;
   size_t k;
@@ -41,14 +37,10 @@ static spo_status move(const spo_call *c) {
   size_t active = spo_topology_active(&t), count = how_many(c, active), moved = 0;
   spo_topology_best(&t, c->t->w, t.active, 1, active - count, t.kept);
   spo_topology_best(&t, c->t->g, t.kept, 0, count, t.grown);
-  for (size_t i = 0; i < t.units.count; i++) {
+  for (size_t i = 0; i < t.units.count; i++)
     moved += t.grown[i] && !t.active[i];
-    t.active[i] = t.kept[i] | t.grown[i];
-  }
   c->head->progress.moved = moved;
-  spo_topology_store(&t);
-  spo_topology_close(&t);
-  return SPO_OK;
+  return spo_topology_move(&t);
 }
 
 /* The gradient stays whole where it is to choose what grows. */
@@ -69,5 +61,9 @@ static spo_status after(const spo_call *c) {
   return spo_fail(c->error, SPO_E_VALUE, "tensor '%s': the gradient is missing", c->context->name);
 }
 
-const spo_training spo_rigl = {
-    .payload = payload, .masked = true, .begin = begin, .grad = grad, .step = step, .after = after};
+const spo_training spo_rigl = {.payload = spo_mask_payload,
+                               .masked = true,
+                               .begin = begin,
+                               .grad = grad,
+                               .step = step,
+                               .after = after};

@@ -14,20 +14,21 @@ void spo_shadow_begin(const spo_call *c) {
   memcpy(spo_shadow_of(c), c->t->w, c->context->count * sizeof(float));
 }
 
-spo_status spo_shadow_step(const spo_call *c) {
+spo_status spo_shadow_step(const spo_call *c, spo_hook *show) {
   spo_status status = spo_call_finite(c, c->t->g, "gradient");
   if (status != SPO_OK) return status;
   spo_tensors dense = *c->t;
   dense.w = spo_shadow_of(c);
   spo_update_all(&c->rates, &dense, c->context->count, NULL, c->pool);
-  return SPO_OK;
+  return show(c);
 }
 
-void spo_shadow_after(const spo_call *c) {
+spo_status spo_shadow_after(const spo_call *c, spo_hook *show) {
   float *dense = spo_shadow_of(c);
   const float *w = c->t->w;
   for (size_t i = 0; i < c->context->count; i++)
     dense[i] = spo_bit(c->payload, i) ? w[i] : dense[i] + w[i];
+  return show(c);
 }
 
 void spo_shadow_show(const spo_call *c) {

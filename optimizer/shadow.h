@@ -10,11 +10,11 @@ size_t spo_shadow_payload(const spo_context *c);
 float *spo_shadow_of(const spo_call *c);
 /* The dense weights are w as it is. */
 void spo_shadow_begin(const spo_call *c);
-/* One update of the dense weights; w is of no use until spo_shadow_show. SPO_E_NONFINITE, and
- * nothing changed, when the gradient is not finite. */
-spo_status spo_shadow_step(const spo_call *c);
-/* What another optimizer did to w is done to the dense weights. */
-void spo_shadow_after(const spo_call *c);
+/* One update of the dense weights, then `show`, which sets the mask and calls spo_shadow_show.
+ * SPO_E_NONFINITE, and nothing changed, when the gradient is not finite. */
+spo_status spo_shadow_step(const spo_call *c, spo_hook *show);
+/* The same where another optimizer has updated w: what it did is done to the dense weights. */
+spo_status spo_shadow_after(const spo_call *c, spo_hook *show);
 /* w becomes what the mask keeps. */
 void spo_shadow_show(const spo_call *c);
 spo_hook spo_shadow_check;

@@ -24,13 +24,11 @@ static spo_status grad(const spo_call *c) {
 }
 
 static spo_status step(const spo_call *c) {
-  spo_status status = spo_shadow_step(c);
-  return status == SPO_OK ? show(c) : status;
+  return spo_shadow_step(c, show);
 }
 
 static spo_status after(const spo_call *c) {
-  spo_shadow_after(c);
-  return show(c);
+  return spo_shadow_after(c, show);
 }
 
 const spo_training spo_srste = {.payload = spo_shadow_payload,

@@ -103,12 +103,21 @@ static void set_unit(const spo_topology *t, unsigned char *bits, size_t unit) {
       bits[i / 8] = (unsigned char)(bits[i / 8] | 1u << i % 8);
 }
 
-void spo_topology_store(const spo_topology *t) {
+/* The mask becomes active[]. */
+static void store(const spo_topology *t) {
   const spo_call *c = t->call;
   memset(c->payload, 0, spo_bit_bytes(c->context->count));
   for (size_t i = 0; i < t->units.count; i++)
     if (t->active[i]) set_unit(t, c->payload, i);
   spo_clear_all(c->t, c->context->count, c->payload, c->pool);
+}
+
+spo_status spo_topology_move(spo_topology *t) {
+  for (size_t i = 0; i < t->units.count; i++)
+    t->active[i] = t->kept[i] | t->grown[i];
+  store(t);
+  spo_topology_close(t);
+  return SPO_OK;
 }
 
 /* Before any update: random numbers of step 0. */
@@ -120,6 +129,6 @@ spo_status spo_topology_begin(spo_topology *t, const spo_call *c, size_t *k) {
   spo_pattern_implies(&goal->pattern, &sparsity);
   *k = (size_t)spo_keep_count(t->units.count, sparsity);
   spo_topology_draw(t, 0, t->grown, 0, *k, t->active);
-  spo_topology_store(t);
+  store(t);
   return SPO_OK;
 }

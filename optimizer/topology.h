@@ -40,7 +40,8 @@ void spo_topology_best(spo_topology *t, const float *score, const unsigned char 
 /* The same for the k of smallest random number (its upper 63 bits) of this step. */
 void spo_topology_draw(spo_topology *t, uint32_t step, const unsigned char *among,
                        unsigned char wanted, size_t k, unsigned char *out);
-/* The mask becomes active[]; what it drops of w, m and v is set to 0. */
-void spo_topology_store(const spo_topology *t);
+/* The mask becomes kept[] and grown[]; what it drops of w, m and v is set to 0. Closes it; SPO_OK.
+ */
+spo_status spo_topology_move(spo_topology *t);
 
 #endif

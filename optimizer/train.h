@@ -72,6 +72,9 @@ void spo_bits_unpack(unsigned char *bytes, const unsigned char *bits, size_t cou
 /* False when a bit after the last is set. */
 bool spo_bits_clean(const unsigned char *bits, size_t count);
 
+/* The payload of methods that keep a mask and nothing else. */
+size_t spo_mask_payload(const spo_context *c);
+
 /* ---- steps that methods share ---- */
 /* Updates done when this call's update is done. */
 static inline uint64_t spo_step_of(const spo_call *c) {

@@ -7,6 +7,10 @@
 
 /* ---- bits ---- */
 
+size_t spo_mask_payload(const spo_context *c) {
+  return spo_bit_bytes(c->count);
+}
+
 void spo_bits_pack(unsigned char *bits, const unsigned char *bytes, size_t count) {
   memset(bits, 0, spo_bit_bytes(count));
   for (size_t i = 0; i < count; i++)
