@@ -163,7 +163,7 @@ spo_status spo_gram_error(const spo_gram *gram, const char *name, const float *w
   if (e.work && e.sum) {
     *error_out = sum_bands(&e, pool);
     e.changed = NULL;
-    *energy = sum_bands(&e, pool);
+    if (energy) *energy = sum_bands(&e, pool);
   } else {
     status = spo_fail(error, SPO_E_MEMORY, "tensor '%s': no memory for its error", name);
   }

@@ -29,8 +29,9 @@ uint64_t spo_gram_tokens(const spo_gram *gram);
 /* The sum of squares of each input, [inputs]. */
 const double *spo_gram_norms(const spo_gram *gram);
 
-/* What a change of a linear costs on those tokens: error = |(W - W') X|^2 and energy = |W X|^2, for
- * w and changed [rows, inputs]. SPO_E_VALUE without a whole Gram matrix, or SPO_E_MEMORY. */
+/* What a change of a linear costs on those tokens: error = |(W - W') X|^2 and energy = |W X|^2 (may
+ * be NULL: it takes as long as the error), for w and changed [rows, inputs]. SPO_E_VALUE without a
+ * whole Gram matrix, or SPO_E_MEMORY. */
 spo_status spo_gram_error(const spo_gram *gram, const char *name, const float *w,
                           const float *changed, size_t rows, double *error_out, double *energy,
                           const spo_pool *pool, spo_error *error);

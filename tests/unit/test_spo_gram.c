@@ -184,6 +184,9 @@ START_TEST(errors_of_outputs) {
   ck_assert_int_eq(spo_gram_error(g, "w", w, v, ROWS, &got, &of, NULL, NULL), SPO_OK);
   assert_near(got, error, 1e-5 * error);
   assert_near(of, energy, 1e-5 * energy);
+  double alone;
+  ck_assert_int_eq(spo_gram_error(g, "w", w, v, ROWS, &alone, NULL, NULL, NULL), SPO_OK);
+  ck_assert(alone == got);
   ck_assert_int_eq(spo_gram_error(g, "w", w, w, ROWS, &got, &of, NULL, NULL), SPO_OK);
   ck_assert(got == 0);
   ck_assert_int_eq(spo_gram_open(SPO_GRAM_NORMS, INPUTS, &norms, NULL), SPO_OK);
