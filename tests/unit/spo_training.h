@@ -38,6 +38,12 @@ static inline spo_recipe test_recipe(spo_method_id method, const char *pattern, 
   return r;
 }
 
+static inline spo_optimizer test_adamw(double lr) {
+  spo_optimizer o;
+  spo_optimizer_adamw(&o, lr);
+  return o;
+}
+
 /* Random weights, moments of 0. */
 static inline training training_open(const spo_recipe *recipe, size_t rows, size_t cols) {
   training x = {.recipe = *recipe, .tensor = {"layer.weight", rows, cols}, .count = rows * cols};
@@ -75,6 +81,14 @@ static inline training training_copy(const training *from) {
   memcpy(x.t.m, from->t.m, x.count * sizeof(float));
   memcpy(x.t.v, from->t.v, x.count * sizeof(float));
   return x;
+}
+
+/* States, weights and moments have the same bits. */
+static inline void training_check_same(const training *x, const training *y) {
+  ck_assert_mem_eq(x->state, y->state, x->bytes);
+  ck_assert_mem_eq(x->t.w, y->t.w, x->count * sizeof(float));
+  ck_assert_mem_eq(x->t.m, y->t.m, x->count * sizeof(float));
+  ck_assert_mem_eq(x->t.v, y->t.v, x->count * sizeof(float));
 }
 
 static inline void training_close(training *x) {

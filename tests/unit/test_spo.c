@@ -414,6 +414,32 @@ START_TEST(global_is_one_ranking) {
 }
 END_TEST
 
+/* With any number of threads, and ties over all layers, the masks are the same. */
+START_TEST(global_on_pools) {
+  enum { LAYERS = 5, SIZE = 64 * 50 };
+  static float w[LAYERS][SIZE];
+  static unsigned char mask[2][LAYERS][SIZE];
+  spo_goal goal = {.pattern = {.kind = SPO_BLOCK, .rows = 2, .cols = 1}, .sparsity = 0.7};
+  for (unsigned threads = 1; threads <= 32; threads *= 2) {
+    spo_layer layers[LAYERS];
+    spo_report reports[LAYERS];
+    spo_pool *pool;
+    size_t kept = 0;
+    for (size_t i = 0; i < LAYERS * SIZE; i++)
+      w[i / SIZE][i % SIZE] = (float)(i * 2654435761u % 9) - 4;
+    for (size_t i = 0; i < LAYERS; i++)
+      layers[i] = (spo_layer){"w", w[i], mask[threads > 1][i], 64, 50};
+    ck_assert_int_eq(spo_pool_open(threads, &pool, NULL), SPO_OK);
+    ck_assert_int_eq(spo_magnitude_global(&goal, layers, LAYERS, reports, pool, NULL), SPO_OK);
+    ck_assert_mem_eq(mask[0], mask[threads > 1], sizeof mask[0]);
+    for (size_t i = 0; i < LAYERS; i++)
+      kept += reports[i].kept;
+    ck_assert_uint_eq(kept, 2 * spo_keep_count(LAYERS * SIZE / 2, 0.7));
+    spo_pool_close(pool);
+  }
+}
+END_TEST
+
 START_TEST(global_refusals) {
   float w[2][4] = {{1, 2, 3, 4}, {1, NAN, 3, 4}};
   unsigned char mask[2][4];
@@ -448,6 +474,7 @@ int main(void) {
   tcase_add_test(t, patterns_round_trip);
   tcase_add_test(t, other_spellings_are_none);
   tcase_add_test(t, global_is_one_ranking);
+  tcase_add_test(t, global_on_pools);
   tcase_add_test(t, global_refusals);
   suite_add_tcase(suite, t);
   SRunner *runner = srunner_create(suite);

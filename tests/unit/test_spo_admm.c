@@ -228,9 +228,7 @@ END_TEST
 START_TEST(without_rho_it_is_adamw) {
   spo_recipe r = nxm("2:4", 0);
   training x = training_start(&r, 3, 40), y = training_start(&r, 3, 40);
-  spo_optimizer o, own;
-  spo_optimizer_adamw(&o, 1e-2);
-  own = o;
+  spo_optimizer o = test_adamw(1e-2), own = o;
   for (own.step = 1; own.step <= 30; own.step++) {
     training_run(&x, &o, 1, NULL);
     ck_assert_int_eq(epoch(&x), SPO_OK);
@@ -298,8 +296,7 @@ START_TEST(duals_by_steps) {
   spo_recipe r = nxm("2:4", 1e-2), by_epoch = r;
   r.dual_every = 5;
   training x = training_start(&r, 4, 16), y = training_start(&by_epoch, 4, 16);
-  spo_optimizer o;
-  spo_optimizer_adamw(&o, 1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   for (int k = 0; k < 4; k++) {
     training_run(&x, &o, 5, NULL);
     ck_assert_int_eq(epoch(&x), SPO_OK); /* nothing: it counts steps */

@@ -6,12 +6,6 @@
 #include "tests/run_suite.h"
 #include "tests/unit/spo_training.h"
 
-static spo_optimizer adamw(double lr) {
-  spo_optimizer o;
-  spo_optimizer_adamw(&o, lr);
-  return o;
-}
-
 static size_t unit_size(const spo_recipe *r) {
   return r->goal.pattern.kind == SPO_BLOCK ? (size_t)r->goal.pattern.rows * r->goal.pattern.cols
                                            : 1;
@@ -64,7 +58,7 @@ static void follow(const char *pattern, double sparsity, uint64_t steps, uint64_
   training x = training_start(&r, 384 / cols, cols);
   unsigned char before[384], now[384];
   size_t size = unit_size(&r), active = spo_keep_count(x.count / size, sparsity);
-  spo_optimizer o = adamw(1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   read_mask(&x, before);
   for (uint64_t step = 1; step <= steps; step++) {
     training_run(&x, &o, 1, NULL);
@@ -95,7 +89,7 @@ START_TEST(drops_the_smallest) {
   r.updates = 20;
   training x = training_start(&r, 8, 8);
   unsigned char before[64], now[64];
-  spo_optimizer o = adamw(0); /* weights stay what they are */
+  spo_optimizer o = test_adamw(0); /* weights stay what they are */
   read_mask(&x, before);
   for (size_t i = 0; i < 64; i++)
     x.t.w[i] = before[i] ? test_number(i) : 0;
@@ -159,7 +153,7 @@ START_TEST(growth_is_uniform) {
   double first[2][BINS] = {{0}}, grown[2][BINS] = {{0}};
   spo_recipe r = test_recipe(SPO_DYNAMIC, "unstructured", 0.5, 100);
   r.updates = 100;
-  spo_optimizer o = adamw(1e-3);
+  spo_optimizer o = test_adamw(1e-3);
   for (uint64_t seed = 0; seed < ROUNDS; seed++) {
     r.seed = seed;
     training x = training_start(&r, 100, COUNT / 100);
@@ -189,7 +183,7 @@ START_TEST(accumulated_gradients) {
   r.updates = 20;
   training x = training_start(&r, 16, 20), y = training_start(&r, 16, 20);
   unsigned char mask[320];
-  spo_optimizer o = adamw(1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   for (uint64_t step = 1; step <= 60; step++) {
     training_gradient(&x, step);
     for (size_t i = 0; i < x.count; i++)
@@ -210,13 +204,6 @@ START_TEST(accumulated_gradients) {
 }
 END_TEST
 
-static void check_same(const training *x, const training *y) {
-  ck_assert_mem_eq(x->state, y->state, x->bytes);
-  ck_assert_mem_eq(x->t.w, y->t.w, x->count * sizeof(float));
-  ck_assert_mem_eq(x->t.m, y->t.m, x->count * sizeof(float));
-  ck_assert_mem_eq(x->t.v, y->t.v, x->count * sizeof(float));
-}
-
 /* On 1 to 32 threads, and interrupted anywhere, the bits are the same; another seed, or another
  * name, gives other positions. */
 START_TEST(threads_and_interruptions) {
@@ -227,7 +214,7 @@ START_TEST(threads_and_interruptions) {
     r.every = 4;
     r.age_correct = k == 1;
     training x = training_start(&r, 300, 500);
-    spo_optimizer o = adamw(1e-2);
+    spo_optimizer o = test_adamw(1e-2);
     training half = training_copy(&x);
     training_run(&x, &o, 40, NULL);
     for (unsigned threads = 1; threads <= 32; threads *= 4) {
@@ -235,11 +222,11 @@ START_TEST(threads_and_interruptions) {
       ck_assert_int_eq(spo_pool_open(threads, &pool, NULL), SPO_OK);
       training y = training_open(&r, 300, 500);
       training_begin(&y, pool);
-      check_same(&y, &half);
+      training_check_same(&y, &half);
       training_run(&y, &o, 17, pool);
       training z = training_copy(&y);
       training_run(&z, &o, 23, pool);
-      check_same(&x, &z);
+      training_check_same(&x, &z);
       training_close(&y);
       training_close(&z);
       spo_pool_close(pool);
@@ -262,7 +249,7 @@ START_TEST(ages) {
     r.age_correct = age_correct;
     training x = training_start(&r, 4, 50);
     unsigned char before[200], now[200];
-    spo_optimizer o = adamw(1e-3);
+    spo_optimizer o = test_adamw(1e-3);
     o.decay = 0;
     read_mask(&x, before);
     for (int k = 0; k < 501; k++) {
@@ -291,7 +278,7 @@ START_TEST(progress_of_the_exploration) {
   r.updates = 100;
   r.prune_rate = 1;
   training x = training_start(&r, 10, 10);
-  spo_optimizer o = adamw(1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   training_run(&x, &o, 1, NULL);
   ck_assert_uint_eq(training_progress(&x).moved, 50);
   ck_assert_uint_eq(training_progress(&x).young, 0);
@@ -309,7 +296,7 @@ START_TEST(rigl_grows_the_largest_gradients) {
   r.every = 10;
   training x = training_start(&r, 10, 20);
   unsigned char before[200], now[200];
-  spo_optimizer o = adamw(1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   training_run(&x, &o, 8, NULL);
   read_mask(&x, before);
   training_run(&x, &o, 1, NULL);
@@ -349,7 +336,7 @@ START_TEST(rigl_stops) {
   r.every = 5;
   training x = training_start(&r, 12, 12);
   unsigned char before[144], now[144];
-  spo_optimizer o = adamw(1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   training_run(&x, &o, 75, NULL);
   read_mask(&x, before);
   training_run(&x, &o, 25, NULL);
@@ -372,7 +359,7 @@ START_TEST(refusals) {
   r = test_recipe(SPO_DYNAMIC, "unstructured", 0.5, 10);
   r.age_correct = true;
   training x = training_start(&r, 6, 4);
-  spo_optimizer o = adamw(1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   ck_assert_int_eq(spo_after(x.context, x.state, &o, &x.t, NULL, &error), SPO_E_VALUE);
   ck_assert_ptr_nonnull(strstr(error.text, "age_correct"));
   training_close(&x);

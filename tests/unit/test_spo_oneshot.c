@@ -482,6 +482,14 @@ START_TEST(refusals) {
   ck_assert_ptr_nonnull(strstr(error.text, "[1, 1]"));
   s.out[9] = s.w[9];
   ck_assert_mem_eq(s.out, s.w, 32 * sizeof *s.out);
+  float same[8 * 8];
+  for (size_t i = 0; i < 64; i++)
+    same[i] = 1;
+  spo_gram_add(empty, "w", same, 8, NULL, NULL); /* inputs that depend on each other */
+  r.damping = 0;
+  ck_assert_int_eq(spo_sparsegpt(&r, &s.layer, empty, &report, NULL, &error), SPO_E_NOT_SPD);
+  ck_assert_ptr_nonnull(strstr(error.text, "'w'"));
+  ck_assert_mem_eq(s.out, s.w, 32 * sizeof *s.out);
   spo_gram_close(empty);
   spo_gram_close(other);
   spo_gram_close(norms);

@@ -7,12 +7,6 @@
 #include "tests/run_suite.h"
 #include "tests/unit/spo_training.h"
 
-static spo_optimizer adamw(double lr) {
-  spo_optimizer o;
-  spo_optimizer_adamw(&o, lr);
-  return o;
-}
-
 /* ---- the lasso ½|A w - b|²/n + λ|w|₁, 200 x 30 with 6 true weights ---- */
 
 enum { SAMPLES = 200, UNKNOWNS = 30, TRUE_ONES = 6 };
@@ -94,7 +88,7 @@ static int solve(const lasso *l, spo_metric metric, double *w) {
   r.freeze = 1;
   training x = training_start(&r, 1, UNKNOWNS);
   for (int step = 0; step < STEPS - 1; step++) {
-    spo_optimizer o = adamw(step < 4000 ? 1e-2 : 1e-2 * pow(1e-3, (step - 4000) / 8000.0));
+    spo_optimizer o = test_adamw(step < 4000 ? 1e-2 : 1e-2 * pow(1e-3, (step - 4000) / 8000.0));
     o.decay = 0;
     for (int i = 0; i < UNKNOWNS; i++)
       w[i] = x.t.w[i];
@@ -137,7 +131,7 @@ END_TEST
 START_TEST(no_penalty_is_plain_adamw) {
   spo_recipe r = test_recipe(SPO_SPARSE_OPTIMIZER, "unstructured", 0, 50);
   training x = training_start(&r, 7, 301), y = training_start(&r, 7, 301);
-  spo_optimizer o = adamw(1e-2), own = o;
+  spo_optimizer o = test_adamw(1e-2), own = o;
   for (uint64_t step = 1; step <= 20; step++) {
     training_gradient(&y, step);
     own.step = step;
@@ -192,7 +186,7 @@ START_TEST(the_fused_step_is_update_and_prox) {
     r.lambda = 0.4;
     r.freeze = 1;
     training x = training_start(&r, ROWS, COLS);
-    spo_optimizer o = adamw(2e-2);
+    spo_optimizer o = test_adamw(2e-2);
     static float want[ROWS * COLS];
     for (uint64_t step = 1; step <= 12; step++) {
       training_gradient(&x, step);
@@ -217,7 +211,7 @@ START_TEST(zero_is_absorbing_when_reweighted) {
   training x = training_start(&r, 10, 100);
   for (size_t i = 0; i < x.count; i += 3)
     x.t.w[i] = 0;
-  spo_optimizer o = adamw(1e-3);
+  spo_optimizer o = test_adamw(1e-3);
   for (int k = 0; k < 300; k++) {
     training_run(&x, &o, 1, NULL);
     for (size_t i = 0; i < x.count; i += 3)
@@ -243,7 +237,7 @@ START_TEST(the_sparsity_is_reached_at_every_step) {
     spo_recipe r = test_recipe(SPO_SPARSE_OPTIMIZER, patterns[k], 0.9, 100);
     training x = training_start(&r, 16, 120);
     size_t size = k ? 8 : 1;
-    spo_optimizer o = adamw(1e-2);
+    spo_optimizer o = test_adamw(1e-2);
     for (uint64_t step = 1; step <= 100; step++) {
       training_run(&x, &o, 1, NULL);
       ck_assert_uint_eq(training_zeros(&x), size * wanted_zeros(&r, step, x.count / size));
@@ -260,7 +254,7 @@ END_TEST
 START_TEST(groups_lose_one_more_at_a_time) {
   spo_recipe r = test_recipe(SPO_SPARSE_OPTIMIZER, "1:4x2", SPO_IMPLIED, 100);
   training x = training_start(&r, 8, 22);
-  spo_optimizer o = adamw(1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   for (uint64_t step = 1; step <= 100; step++) {
     training_run(&x, &o, 1, NULL);
     r.goal.sparsity = 0.75;
@@ -283,7 +277,7 @@ START_TEST(a_frozen_mask_stays) {
   r.penalty = SPO_L1;
   r.lambda = 0.3;
   training x = training_start(&r, 20, 50);
-  spo_optimizer o = adamw(1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   training_run(&x, &o, 28, NULL);
   ck_assert_uint_eq(training_progress(&x).frozen, 1);
   ck_assert_uint_gt(training_progress(&x).forced, 0); /* so weak a penalty leaves too much */
@@ -312,7 +306,7 @@ START_TEST(after_another_optimizer) {
     r.metric = k > 0 ? SPO_ADAM : SPO_IDENTITY;
     r.lambda = k == 0 ? 0 : 0.2;
     training x = training_start(&r, 10, 20), y = training_start(&r, 10, 20);
-    spo_optimizer o = adamw(1e-2), own = o;
+    spo_optimizer o = test_adamw(1e-2), own = o;
     for (own.step = 1; own.step <= 30; own.step++) {
       training_run(&x, &o, 1, NULL);
       training_gradient(&y, own.step);
@@ -349,7 +343,7 @@ START_TEST(refusals) {
   training_close(&x);
   r.lambda = 0;
   x = training_start(&r, 2, 4);
-  spo_optimizer o = adamw(1e-2);
+  spo_optimizer o = test_adamw(1e-2);
   x.t.g[3] = NAN;
   ck_assert_int_eq(spo_step(x.context, x.state, &o, &x.t, NULL, &error), SPO_E_NONFINITE);
   for (size_t i = 0; i < 8; i++)

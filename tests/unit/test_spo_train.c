@@ -11,12 +11,6 @@ static const spo_method_id methods[] = {
     SPO_SPARSE_OPTIMIZER, SPO_NXM, SPO_DYNAMIC, SPO_GRADUAL, SPO_ASP, SPO_SRSTE, SPO_RIGL};
 enum { METHODS = sizeof methods / sizeof *methods };
 
-static spo_optimizer adamw(void) {
-  spo_optimizer o;
-  spo_optimizer_adamw(&o, 1e-2);
-  return o;
-}
-
 static spo_recipe recipe_of(int method, uint64_t steps) {
   bool nm = methods[method] == SPO_NXM || methods[method] == SPO_SRSTE;
   spo_recipe r = test_recipe(methods[method], nm ? "2:4" : "2x2", nm ? SPO_IMPLIED : 0.5, steps);
@@ -25,14 +19,21 @@ static spo_recipe recipe_of(int method, uint64_t steps) {
   return r;
 }
 
+/* A weight [8, 12] after so many of the steps. */
+static training trained(int method, uint64_t steps, uint64_t done) {
+  spo_recipe r = recipe_of(method, steps);
+  training x = training_start(&r, 8, 12);
+  spo_optimizer o = test_adamw(1e-2);
+  training_run(&x, &o, done, NULL);
+  return x;
+}
+
 /* ---- all methods ---- */
 
 START_TEST(every_method_reaches_its_goal) {
+  spo_optimizer o = test_adamw(1e-2);
   for (int k = 0; k < METHODS; k++) {
-    spo_recipe r = recipe_of(k, 40);
-    training x = training_start(&r, 8, 12);
-    spo_optimizer o = adamw();
-    training_run(&x, &o, 40, NULL);
+    training x = trained(k, 40, 40);
     training_finish(&x);
     ck_assert_uint_eq(x.report.total, 96);
     ck_assert_uint_eq(x.report.kept, 48);
@@ -49,10 +50,7 @@ END_TEST
 /* A training that ends early still gives what the recipe says. */
 START_TEST(early_ends) {
   for (int k = 0; k < METHODS; k++) {
-    spo_recipe r = recipe_of(k, 1000);
-    training x = training_start(&r, 8, 12);
-    spo_optimizer o = adamw();
-    training_run(&x, &o, 2, NULL);
+    training x = trained(k, 1000, 2);
     training_finish(&x);
     ck_assert_uint_eq(x.report.kept, 48);
     training_close(&x);
@@ -68,7 +66,7 @@ START_TEST(any_tensor) {
       if (r.goal.pattern.kind == SPO_BLOCK)
         r.goal.pattern = (spo_pattern){.kind = SPO_UNSTRUCTURED};
       training x = training_start(&r, shapes[s][0], shapes[s][1]);
-      spo_optimizer o = adamw();
+      spo_optimizer o = test_adamw(1e-2);
       training_run(&x, &o, 10, NULL);
       training_finish(&x);
       training_close(&x);
@@ -86,7 +84,7 @@ START_TEST(odd_weights) {
     for (size_t i = 0; i < x.count; i++)
       x.t.w[i] = k / METHODS == 1 ? 0 : 0.5f;
     training_begin(&x, NULL);
-    spo_optimizer o = adamw();
+    spo_optimizer o = test_adamw(1e-2);
     training_run(&x, &o, 10, NULL);
     training_finish(&x);
     if (r.goal.pattern.kind == SPO_BLOCK && k / METHODS == 2)
@@ -104,7 +102,7 @@ START_TEST(resumed_and_in_threads) {
     spo_recipe r = recipe_of(k, 12);
     training x = training_start(&r, 400, 200), y = training_open(&r, 400, 200);
     training_begin(&y, pool);
-    spo_optimizer o = adamw();
+    spo_optimizer o = test_adamw(1e-2);
     training_run(&x, &o, 12, NULL);
     training_run(&y, &o, 5, pool);
     training z = training_copy(&y);
@@ -133,7 +131,7 @@ static void *train_alone(void *arg) {
   spo_context_free(x.context);
   x.context = k->shared->context;
   training_begin(&x, NULL);
-  spo_optimizer o = adamw();
+  spo_optimizer o = test_adamw(1e-2);
   training_run(&x, &o, 10, NULL);
   training_finish(&x);
   memcpy(k->w, x.t.w, x.count * sizeof(float));
@@ -167,8 +165,8 @@ END_TEST
 
 static void check_refused(const training *x, const char *word) {
   spo_error error = {""};
-  spo_optimizer o = adamw();
-  float was = x->t.w[0];
+  spo_optimizer o = test_adamw(1e-2);
+  training was = training_copy(x);
   ck_assert_int_eq(spo_state_check(x->context, x->state, x->bytes, &error), SPO_E_STATE);
   ck_assert_msg(strstr(error.text, word) && strstr(error.text, "layer.weight"), "%s", error.text);
   ck_assert_int_eq(spo_step(x->context, x->state, &o, &x->t, NULL, &error), SPO_E_STATE);
@@ -177,7 +175,8 @@ static void check_refused(const training *x, const char *word) {
   ck_assert_int_eq(spo_epoch(x->context, x->state, &x->t, NULL, &error), SPO_E_STATE);
   ck_assert_int_eq(spo_finish(x->context, x->state, &x->t, x->mask, NULL, NULL, &error),
                    SPO_E_STATE);
-  ck_assert(x->t.w[0] == was);
+  training_check_same(x, &was);
+  training_close(&was);
 }
 
 START_TEST(strange_states) {
@@ -236,7 +235,7 @@ END_TEST
 
 START_TEST(bad_input) {
   spo_error error;
-  spo_optimizer o = adamw();
+  spo_optimizer o = test_adamw(1e-2);
   spo_context *c;
   spo_tensor tensor = {"q", 4, 8};
   spo_recipe r = test_recipe(SPO_WANDA, "2:4", SPO_IMPLIED, 10);
@@ -285,26 +284,36 @@ END_TEST
 
 /* ---- the simple methods ---- */
 
+/* The update of weights that no mask hides. */
+static void update_dense(training *dense, const spo_optimizer *o) {
+  ck_assert_int_eq(spo_update(o, &dense->t, dense->count, NULL, NULL), SPO_OK);
+}
+
+/* What the model sees of them. */
+static void check_shown(const training *x, const training *dense, const unsigned char *mask) {
+  for (size_t i = 0; i < x->count; i++)
+    ck_assert(x->t.w[i] == (mask[i] ? dense->t.w[i] : 0));
+}
+
 /* The mask at each step is the best of the dense weights at the schedule's sparsity; a reference
  * keeps those and makes the same updates. */
 START_TEST(gradual_recovers) {
   spo_recipe r = test_recipe(SPO_GRADUAL, "unstructured", 0.8, 60);
   r.every = 7;
   training x = training_start(&r, 6, 30), dense = training_open(&r, 6, 30);
-  spo_optimizer o = adamw(), own = o;
+  spo_optimizer o = test_adamw(1e-2), own = o;
   unsigned char mask[180];
   memset(mask, 1, sizeof mask);
   for (own.step = 1; own.step <= 42; own.step++) {
     training_run(&x, &o, 1, NULL);
     training_gradient(&dense, own.step);
-    ck_assert_int_eq(spo_update(&own, &dense.t, 180, NULL, NULL), SPO_OK);
+    update_dense(&dense, &own);
     if (own.step >= 6 && ((own.step - 6) % 7 == 0 || own.step == 42)) {
       double s = 0.8 * (1 - pow(1 - (double)(own.step - 6) / 36, 3));
       spo_goal goal = {.pattern = {.kind = SPO_UNSTRUCTURED}, .sparsity = s};
       ck_assert_int_eq(spo_project(&goal, "w", dense.t.w, 6, 30, mask, NULL, NULL), SPO_OK);
     }
-    for (size_t i = 0; i < 180; i++)
-      ck_assert(x.t.w[i] == (mask[i] ? dense.t.w[i] : 0));
+    check_shown(&x, &dense, mask);
   }
   ck_assert_uint_eq(training_progress(&x).frozen, 1);
   training_close(&x);
@@ -317,7 +326,7 @@ START_TEST(gradual_for_good) {
   r.every = 7;
   r.recover = false;
   training x = training_start(&r, 6, 30);
-  spo_optimizer o = adamw();
+  spo_optimizer o = test_adamw(1e-2);
   float before[180];
   memcpy(before, x.t.w, sizeof before);
   for (int step = 0; step < 60; step++) {
@@ -337,7 +346,7 @@ START_TEST(asp_keeps_its_first_mask) {
   unsigned char want[90];
   ck_assert_int_eq(spo_project(&r.goal, "w", x.t.w, 5, 18, want, NULL, NULL), SPO_OK);
   training_begin(&x, NULL);
-  spo_optimizer o = adamw();
+  spo_optimizer o = test_adamw(1e-2);
   for (int step = 0; step < 10; step++) {
     training_run(&x, &o, 1, NULL);
     for (size_t i = 0; i < 90; i++)
@@ -354,7 +363,7 @@ START_TEST(sr_ste_by_definition) {
   spo_recipe r = test_recipe(SPO_SRSTE, "2:4", SPO_IMPLIED, 30);
   r.decay = 0.05;
   training x = training_start(&r, 5, 20), dense = training_open(&r, 5, 20);
-  spo_optimizer o = adamw(), own = o;
+  spo_optimizer o = test_adamw(1e-2), own = o;
   unsigned char mask[100];
   spo_project(&r.goal, "w", dense.t.w, 5, 20, mask, NULL, NULL);
   for (own.step = 1; own.step <= 30; own.step++) {
@@ -362,10 +371,9 @@ START_TEST(sr_ste_by_definition) {
     training_gradient(&dense, own.step);
     for (size_t i = 0; i < 100; i++)
       if (!mask[i]) dense.t.g[i] += 0.05f * dense.t.w[i];
-    ck_assert_int_eq(spo_update(&own, &dense.t, 100, NULL, NULL), SPO_OK);
+    update_dense(&dense, &own);
     spo_project(&r.goal, "w", dense.t.w, 5, 20, mask, NULL, NULL);
-    for (size_t i = 0; i < 100; i++)
-      ck_assert(x.t.w[i] == (mask[i] ? dense.t.w[i] : 0));
+    check_shown(&x, &dense, mask);
   }
   training_close(&x);
   training_close(&dense);
@@ -377,7 +385,7 @@ START_TEST(after_another_optimizer) {
   for (int k = 0; k < METHODS; k++) {
     spo_recipe r = recipe_of(k, 24);
     training x = training_start(&r, 8, 12);
-    spo_optimizer o = adamw(), own = o;
+    spo_optimizer o = test_adamw(1e-2), own = o;
     for (own.step = 1; own.step <= 24; own.step++) {
       training_gradient(&x, own.step);
       ck_assert_int_eq(spo_grad(x.context, x.state, &x.t, NULL, NULL), SPO_OK);
