@@ -102,6 +102,7 @@ tokenizer() {
 # Test programs that share work among threads; names have no blanks.
 threaded='test_runtime test_abi_threads test_spo_base test_spo_gemm test_spo_gram test_spo_train'
 threaded="$threaded test_spo_dynamic test_spo_update test_spo_lowrank test_spo_sparsellm"
+threaded="$threaded test_spo test_spo_select test_spo_oneshot test_spo_obert test_spo_sparse_optimizer"
 
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1
