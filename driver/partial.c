@@ -11,7 +11,8 @@ enum { KEY_MAX = 256, NUMBERS = 6, TENSORS = 3 }; /* of a weight: itself, its ma
 static const char key_name[] = "key", layer_suffix[] = ".layer";
 
 struct partial {
-  const char *folder;
+  const char *folder, *key;
+  bool ours; /* the folder has the key: what else is in it is of a call like this one */
 };
 
 /* ---- what a call is for ---- */
@@ -93,15 +94,23 @@ static bool same_key(driver *dr, const char *folder, const char *key, bool *same
 partial *partial_open(driver *dr, const char *folder, const model_source *m,
                       const prune_weight *list, size_t count, const token_set *set) {
   partial *p = arena_new_one(dr->arena, partial);
-  bool same;
   p->folder = folder;
   if (!folder) return p;
-  const char *key = key_of(dr, m, list, count, set);
-  if (!dir_make(dr->diag, folder) || !same_key(dr, folder, key, &same)) return NULL;
-  if (same) return p;
-  remove_files(dr, folder);
-  const char *path = path_join(dr->arena, folder, key_name);
-  return out_write_file(dr->arena, dr->diag, path, key, strlen(key)) ? p : NULL;
+  p->key = key_of(dr, m, list, count, set);
+  return dir_make(dr->diag, folder) && same_key(dr, folder, p->key, &p->ours) ? p : NULL;
+}
+
+void partial_close(const partial *p) {
+  if (p && p->folder && !p->ours) rmdir(p->folder); /* stays when something is in it */
+}
+
+/* Makes the folder one of this call. */
+static bool claim(partial *p, driver *dr) {
+  if (p->ours) return true;
+  remove_files(dr, p->folder);
+  const char *path = path_join(dr->arena, p->folder, key_name);
+  p->ours = out_write_file(dr->arena, dr->diag, path, p->key, strlen(p->key));
+  return p->ours;
 }
 
 /* ---- one layer ---- */
@@ -126,8 +135,9 @@ static void describe(arena *a, const prune_weight *w, st_write_tensor *out) {
       arena_printf(a, "%s.report", w->name), "F64", 1, {NUMBERS}, number, NUMBERS * sizeof *number};
 }
 
-bool partial_save(const partial *p, driver *dr, const prune_weight *list, size_t count) {
+bool partial_save(partial *p, driver *dr, const prune_weight *list, size_t count) {
   if (!p->folder) return true;
+  if (!claim(p, dr)) return false;
   arena *a = arena_scratch(dr->arena);
   st_write_tensor *tensors = arena_array(a, st_write_tensor, TENSORS * count);
   for (size_t i = 0; i < count; i++)
@@ -174,7 +184,7 @@ static bool load_file(const partial *p, driver *dr, arena *a, prune_weight *list
 }
 
 bool partial_load(const partial *p, driver *dr, prune_weight *list, size_t count, bool *ready) {
-  *ready = p->folder && has_file(dr, p->folder, file_of(dr->arena, list));
+  *ready = p->ours && has_file(dr, p->folder, file_of(dr->arena, list));
   if (!*ready) return true;
   arena *a = arena_scratch(dr->arena);
   bool ok = load_file(p, dr, a, list, count);

@@ -27,6 +27,7 @@ typedef struct pruner {
   prune_weight *weights; /* those that are pruned */
   size_t weight_count;
   uint64_t total, kept;
+  const char *partial; /* folder of what is ready of a long pruning; NULL: none is kept */
 } pruner;
 
 /* ---- the command line ---- */
@@ -236,9 +237,10 @@ static bool prune_all(pruner *p) {
   bool needed = false;
   for (size_t i = 0; i < p->weight_count; i++)
     needed |= method_needs_sentences(p->weights[i].options->method);
+  if (needed) p->partial = partial_folder(p);
   if (needed && !sentences_read(dr, flag_text(dr, F_SENTENCES, NULL), p->model, &set)) return false;
   return prune_weights(dr, p->model, p->weights, p->weight_count, needed ? &set : NULL,
-                       (uint32_t)flag_int(dr, F_THREADS, 1), needed ? partial_folder(p) : NULL);
+                       (uint32_t)flag_int(dr, F_THREADS, 1), p->partial);
 }
 
 static void report_line(const pruner *p, const prune_weight *w) {
@@ -391,7 +393,7 @@ int cmd_prune(driver *dr) {
   code = prune_chosen(&p);
   if (code != EXIT_OK || !st_close(p.model->weights, dr->diag)) return code;
   if (!write_folder(&p)) return EXIT_REJECTED;
-  partial_remove(dr, partial_folder(&p));
+  if (p.partial) partial_remove(dr, p.partial);
   verbose(dr, "%llu of %llu weights kept, sparsity %.4f", (unsigned long long)p.kept,
           (unsigned long long)p.total, p.total ? 1 - (double)p.kept / (double)p.total : 0.0);
   return EXIT_OK;

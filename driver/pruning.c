@@ -25,7 +25,8 @@ typedef struct layer {
   pruning *p;
   size_t begin, end;
   spo_gram **gram;    /* [end - begin]: linears that read the same have the same one */
-  spo_tokens *chunks; /* what the feed-forward part reads, when it is pruned as a whole */
+  spo_tokens *chunks; /* what the feed-forward part reads, when it is pruned as a whole, */
+  float **copies;     /* in arrays of ours */
   size_t chunk_count, chunk_room;
   size_t up; /* the first linear of that part; count of weights: none */
 } layer;
@@ -106,17 +107,22 @@ static bool is_ffn(const layer *l, size_t up) {
 
 /* ---- what the linears read ---- */
 
+static bool grow_chunks(layer *l) {
+  size_t room = 2 * l->chunk_room + 16;
+  spo_tokens *chunks = realloc(l->chunks, room * sizeof *chunks);
+  if (chunks) l->chunks = chunks;
+  float **copies = realloc(l->copies, room * sizeof *copies);
+  if (copies) l->copies = copies;
+  if (chunks && copies) l->chunk_room = room;
+  return chunks && copies;
+}
+
 static bool keep_chunk(layer *l, const float *x, size_t tokens, size_t cols) {
-  if (l->chunk_count == l->chunk_room) {
-    size_t room = 2 * l->chunk_room + 16;
-    spo_tokens *more = realloc(l->chunks, room * sizeof *more);
-    if (!more) return false;
-    l->chunks = more;
-    l->chunk_room = room;
-  }
+  if (l->chunk_count == l->chunk_room && !grow_chunks(l)) return false;
   float *copy = malloc(tokens * cols * sizeof *copy);
   if (!copy) return false;
   memcpy(copy, x, tokens * cols * sizeof *copy);
+  l->copies[l->chunk_count] = copy;
   l->chunks[l->chunk_count++] = (spo_tokens){copy, tokens};
   return true;
 }
@@ -156,7 +162,8 @@ static void close_layer(layer *l) {
   for (size_t i = l->begin; i < l->end; i++)
     if (is_first_reader(l, i)) spo_gram_close(l->gram[i - l->begin]);
   for (size_t i = 0; i < l->chunk_count; i++)
-    free((float *)(uintptr_t)l->chunks[i].x);
+    free(l->copies[i]);
+  free(l->copies);
   free(l->chunks);
   free(l->gram);
 }
@@ -216,7 +223,7 @@ static bool measure(const layer *l, size_t i) {
       spo_gram_error(gram, w->name, w->dense, masked, w->rows, &before, &energy, p->pool, &e);
   free(masked);
   if (status == SPO_OK)
-    status = spo_gram_error(gram, w->name, w->dense, w->w, w->rows, &after, &energy, p->pool, &e);
+    status = spo_gram_error(gram, w->name, w->dense, w->w, w->rows, &after, NULL, p->pool, &e);
   if (status != SPO_OK) return failed(p, w, status, &e);
   w->masked_error = energy > 0 ? before / energy : 0;
   w->error = energy > 0 ? after / energy : 0;
@@ -330,6 +337,7 @@ bool prune_weights(driver *dr, const model_source *m, prune_weight *list, size_t
   p.partial = partial_open(dr, folder, m, list, count, set);
   bool ok = p.partial && open_pool(&p, threads) && do_rankings(&p, m->folder) &&
             open_taps(&p, m, threads) && do_layers(&p);
+  partial_close(p.partial);
   if (set) taps_close(&p.taps);
   spo_pool_close(p.pool);
   return ok;

@@ -12,11 +12,12 @@ enum err sparsify_error(spo_status status) {
   case SPO_E_SPARSITY:
     return E_SPARSITY;
   case SPO_E_MEMORY:
-    return E_MEMORY;
-  case SPO_E_VALUE:
   case SPO_E_THREAD:
-  case SPO_E_STATE:
+    return E_MEMORY;
   case SPO_E_NOT_SPD:
+    return E_NOT_SPD;
+  case SPO_E_VALUE:
+  case SPO_E_STATE:
   case SPO_OK:
     break;
   }

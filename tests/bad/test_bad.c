@@ -216,6 +216,7 @@ static bool is_of_inputs(enum err code) {
   case E_TOOL:
   case E_OBJECT:
   case E_W_CHANGED:
+  case E_NOT_SPD:
   case E_TARGET:
   case E_SAME:
   case E_IR:

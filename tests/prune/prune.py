@@ -535,22 +535,40 @@ class WithSentences(Folder):
         sizes = {"hidden": 64, "inner": 128}
         self.model(tensors=make_tensors("F32", seed=9, ties=(), **sizes),
                    config={**CONFIG, "hidden_size": 64, "intermediate_size": 128})
-        for pattern, sparsity, method in (("unstructured", 0.9, "sparsellm"), ("4x1", 0.8, "sparsegpt"),
-                                          ("16x1", 0.75, "wanda"), ("2:4", None, "sparsellm"),
-                                          ("2:4x4", None, "sparsegpt")):
-            with self.subTest(pattern=pattern):
-                flags = [] if sparsity is None else [f"--sparsity={sparsity}"]
-                out = pattern.replace(":", "-")
-                self.prune_with(method, f"--pattern={pattern}", out=out, sparsity=flags)
-                result = self.spcc(f"{out}/model.yaml", "--remarks", "-o", "x.o")
+        models = [  # for each of the four linears that a layer is compiled to: names, pattern, sparsity, method
+            (("re:self", "4x1", 0.8, "sparsegpt"), ("*.attention.output.*", "16x1", 0.75, "wanda"),
+             ("*.intermediate.*", "2:4", None, "sparsellm"), ("*.?.output.*", "2:4", None, "sparsellm")),
+            (("re:self", "2:4x4", None, "sparsegpt"), ("*.attention.output.*", "1x4", 0.8, "magnitude"),
+             ("*.intermediate.*", "unstructured", 0.9, "sparsellm"),
+             ("*.?.output.*", "unstructured", 0.9, "sparsellm")),
+            (("re:self", "16x16", 0.75, "magnitude"), ("*.attention.output.*", "1:4", None, "magnitude"),
+             ("*.intermediate.*", "8x1", 0.8, "magnitude"), ("*.?.output.*", "1x16", 0.8, "wanda")),
+        ]
+        for parts in models:
+            with self.subTest(parts=parts):
+                self.recipe(*(f'method: {m}, pattern: {p}, targets: "{n}"' + (f", sparsity: {s}" if s else "")
+                              for n, p, s, m in parts))
+                _, after = self.prune("--recipe=recipe.yaml", "--sentences=ids.npy")
+                patterns = [p for _, p, _, _ in parts]
+                self.check_told(after, patterns)
+                result = self.spcc("new/model.yaml", "--remarks", "-o", "x.o")
                 self.assertEqual(result.returncode, 0, result.stderr)
                 lines = [x for x in result.stderr.splitlines() if " % zeros, " in x and "encoder." in x]
                 self.assertEqual(len(lines), 4 * LAYERS)
-                for line in lines:
+                for line, pattern in zip(lines, LAYERS * patterns):
                     self.assertIn(f" % zeros, {pattern}: ", line)
                     self.assertNotIn(": dense", line)
-                result = self.spcc("verify", f"{out}/model.yaml")
+                result = self.spcc("verify", "new/model.yaml")
                 self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+
+    def check_told(self, after, patterns):
+        """sparsity.json has the pattern of each weight, and counts what is there."""
+        told = json.loads(read(os.path.join(self.dir, "new", "sparsity.json")))["tensors"]
+        self.assertEqual(sorted(told), LINEARS)
+        for name, entry in told.items():
+            part = [x in name for x in ("self", "attention.output", "intermediate", "")].index(True)
+            nonzero = sum(x != 0 for x in decode(after[name][2], "F32"))
+            self.assertEqual((entry["pattern"], entry["kept"]), (patterns[part], nonzero), name)
 
     def test_threads_change_nothing(self):
         self.model()
@@ -583,6 +601,75 @@ class WithSentences(Folder):
         self.assertIn("key", os.listdir(os.path.join(self.dir, "new.partial")))
         os.unlink(os.path.join(self.dir, "new"))
         self.assertEqual(self.prune_with("sparsegpt"), want)
+
+    def with_values(self, **values):
+        """A model with some tensors changed: names (with _ for .) to functions of their values."""
+        tensors = make_tensors("F32")
+        for name, (dtype, shape, data) in list(tensors.items()):
+            change = values.get(name.replace(".", "_"))
+            if change:
+                tensors[name] = (dtype, shape, encode(change(decode(data, dtype)), dtype))
+        self.model(tensors=tensors)
+
+    def refused_whole(self, message, *flags):
+        """Neither the folder nor what a long pruning keeps is there afterwards."""
+        self.refused(1, message, "m.yaml", "-o", "new", *flags)
+        self.assertFalse(os.path.exists(os.path.join(self.dir, "new.partial")))
+
+    def test_bad_weights(self):
+        for bad, text in ((float("nan"), "NaN"), (float("-inf"), "-infinity")):
+            self.setUp()
+            self.with_values(encoder_layer_1_output_dense_weight=lambda x: x[:9] + [bad] + x[10:])
+            for flags in (["--scope=global"], ["--method=wanda", "--sentences=ids.npy"]):
+                self.refused_whole("model/model.safetensors: error: tensor 'encoder.layer.1.output.dense.weight': "
+                                   f"element 9 is {text}; weights must be finite [E_NONFINITE]",
+                                   "--sparsity=0.5", *flags)
+
+    def test_bad_activations(self):
+        self.with_values(encoder_layer_0_attention_output_LayerNorm_weight=lambda x: [3e38] * len(x))
+        for method in self.METHODS:
+            result = self.spcc("prune", "m.yaml", "-o", "new", f"--method={method}", "--sparsity=0.5",
+                               "--sentences=ids.npy")
+            self.assertEqual(result.returncode, 1)
+            self.assertRegex(result.stderr, "model/model.safetensors: error: tensor 'encoder.layer.0.intermediate."
+                             r"dense.weight': its input \d has a NaN or an infinity; mend the model or the text "
+                             r"that it is calibrated with \[E_NONFINITE\]\n$")
+            self.assertEqual([n for n in os.listdir(self.dir) if n.startswith("new")], [])
+
+    def test_not_positive_definite(self):
+        """All inputs of the first linears are 1: they depend on each other."""
+        self.with_values(embeddings_LayerNorm_weight=lambda x: [0] * len(x),
+                         embeddings_LayerNorm_bias=lambda x: [1] * len(x))
+        for method in ("sparsegpt", "sparsellm"):
+            self.recipe(f"method: {method}, sparsity: 0.5, damping: 0")
+            self.refused_whole("model/model.safetensors: error: tensor 'encoder.layer.0.attention.self.query.weight': "
+                               "the Gram matrix of its inputs is not positive definite, even with a damping of 0; "
+                               "raise 'damping' or calibrate with more text [E_NOT_SPD]",
+                               "--recipe=recipe.yaml", "--sentences=ids.npy")
+
+    def leave_partial(self):
+        """What another command may have left, and a file of the user's."""
+        os.mkdir(os.path.join(self.dir, "new.partial"))
+        for name in ("key", "some.weight.layer", "notes"):
+            with open(os.path.join(self.dir, "new.partial", name), "w") as f:
+                f.write(name)
+        return self.files("new.partial")
+
+    def test_what_others_left_stays(self):
+        """… where a run keeps nothing, or fails before it has anything to keep."""
+        self.with_values(encoder_layer_0_attention_output_LayerNorm_weight=lambda x: [3e38] * len(x))
+        left = self.leave_partial()
+        self.assertEqual(self.spcc("prune", "m.yaml", "-o", "new", "--method=wanda", "--sparsity=0.5",
+                                   "--sentences=ids.npy").returncode, 1)
+        self.assertEqual(self.files("new.partial"), left)
+        self.prune("--sparsity=0.5")
+        self.assertEqual(self.files("new.partial"), left)
+
+    def test_what_others_left_goes(self):
+        self.model()
+        self.leave_partial()
+        self.prune_with("wanda")
+        self.assertEqual(self.files("new.partial"), {"notes": b"notes"})
 
     def test_scope_global_beside_other_methods(self):
         """Its weights are those that it has alone, and the other methods see them pruned."""
