@@ -300,7 +300,7 @@ class Prune(Folder):
                     told = json.loads(read(os.path.join(self.dir, "new", "sparsity.json")))["tensors"]
                     for name in LINEARS:
                         self.assertEqual(told[name]["kept"], sum(x != 0 for x in decode(after[name][2], dtype)))
-                    self.assertEqual(self.spcc("new/model.yaml", "-o", "new.o").returncode, 0)
+        self.assertEqual(self.spcc("new/model.yaml", "-o", "new.o").returncode, 0)
 
     def test_scope_global_counts_exactly_among_ties(self):
         self.model(tensors={n: (d, s, encode([0.5] * (len(b) // WIDTH[d]), d) if d == "F32" else b)
