@@ -273,6 +273,9 @@ def main():
     if not a.no_sparsellm:
         threads = max(a.threads)
         results["sparsellm"].append({"threads": threads, "seconds": prune_minilm(a, threads)})
+    if a.only and not results["cases"]:
+        sys.exit(f"no case has '{a.only}' in its name")
+    os.makedirs(a.out, exist_ok=True)
     path = os.path.join(a.out, "sparsifiers")
     with open(path + ".json", "w") as file:
         json.dump(results, file)
