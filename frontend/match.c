@@ -51,7 +51,7 @@ static bool glob_names(const char *glob, const char *name) {
 static const char *reason(arena *a, int error) {
   PCRE2_UCHAR text[128];
   pcre2_get_error_message(error, text, sizeof text);
-  return arena_strndup(a, (const char *)text, strlen((const char *)text));
+  return arena_strdup(a, (const char *)text);
 }
 
 /* NULL, with *why set, if `regex` is none. */
