@@ -56,8 +56,10 @@ bool pass_schedule(ir_graph *g, pass_context *c) {
     if (!ir_is_op(v, OP_linear)) continue;
     v->attr[A_chunk_rows].i = chunk_rows(v, (uint32_t)ir_in(g, v, 1)->type.dim[0]);
     v->attr[A_tile_group].i = TILE_GROUP;
-    for (uint32_t p = 0; p < v->part_count; p++)
-      if (v->parts[p].k_block == 0) v->parts[p].k_block = l2_slab(&v->parts[p]);
+    for (uint32_t p = 0; p < v->part_count; p++) {
+      ir_part *part = &v->parts[p];
+      if (part->kernel != K_gather && part->k_block == 0) part->k_block = l2_slab(part);
+    }
   }
   return true;
 }
