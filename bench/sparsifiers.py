@@ -24,6 +24,9 @@ import prune_speed
 WEIGHTS, COLS = 84_934_656, 3072  # as many as BERT-base's linears have
 LAYER = {"rows": 768, "cols": 3072, "tokens": 16384}
 CALIBRATED = ("unstructured", "0.7")
+# Before each turn: threads of PyTorch's pool spin for milliseconds after their work and would hold
+# the cores of whoever is next.
+REST_SECONDS = 0.03
 
 
 @dataclasses.dataclass
@@ -48,6 +51,7 @@ class Case:
 def one_round(contenders):
     seconds = {}
     for name, run in contenders.items():
+        time.sleep(REST_SECONDS)
         start = time.perf_counter()
         result = run()
         seconds.update(result if isinstance(result, dict) else {name: time.perf_counter() - start})

@@ -12,7 +12,6 @@
 enum { LANES_16 = 16 };
 typedef uint32_t lanes_u32 __attribute__((vector_size(4 * LANES_16)));
 typedef int32_t lanes_i32 __attribute__((vector_size(4 * LANES_16)));
-typedef unsigned char lanes_u8 __attribute__((vector_size(LANES_16)));
 
 #define LANES_BODY static inline __attribute__((always_inline))
 

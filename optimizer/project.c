@@ -201,59 +201,106 @@ static void project_group(const projection *p, size_t at, size_t group) {
   }
 }
 
-enum { FOURS = LANES_16 / 4 }; /* groups in a vector */
+/* Groups of four are ranked sixteen at a time: in each 128-bit lane four groups become a vector of
+ * their first weights, one of their second ones, … */
+enum { FOURS = LANES_16, FOURS_WEIGHTS = 4 * FOURS };
 
-/* Each lane's neighbour in its group of four, so many places on. */
-#define NEIGHBOUR(k, a, b, c, d)                                                                   \
-  __builtin_shufflevector(k, k, a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8,       \
+#define IN_LANES(x, y, a, b, c, d)                                                                 \
+  __builtin_shufflevector(x, y, a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8,       \
                           d + 8, a + 12, b + 12, c + 12, d + 12)
-/* -1 where the neighbour ranks above: it is larger, or as large and before. Keys of finite numbers
- * leave room for the 1. */
-#define ABOVE(other, k, a, b, c, d)                                                                \
-  ((lanes_i32)((other) + (lanes_u32){a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d}) >            \
-   (lanes_i32)(k))
 
-LANES_BODY void project_fours_body(const float *restrict score, size_t groups, uint32_t n,
-                                   unsigned char *restrict mask) {
-  for (size_t g = 0; g < groups; g += FOURS) {
-    lanes_u32 k;
-    memcpy(&k, score + 4 * g, sizeof k);
-    k &= 0x7fffffffu;
-    lanes_i32 above = ABOVE(NEIGHBOUR(k, 1, 2, 3, 0), k, 0, 0, 0, 1);
-    above += ABOVE(NEIGHBOUR(k, 2, 3, 0, 1), k, 0, 0, 1, 1);
-    above += ABOVE(NEIGHBOUR(k, 3, 0, 1, 2), k, 0, 1, 1, 1);
-    lanes_u8 keep = __builtin_convertvector((above > -(int32_t)n) & 1, lanes_u8);
-    memcpy(mask + 4 * g, &keep, sizeof keep);
+/* w[j]'s lane L has the weights of group 4 j + L; afterwards w[i]'s lane L has the weights i of the
+ * groups L, 4 + L, 8 + L, 12 + L. */
+LANES_BODY void gather_places(lanes_i32 w[4]) {
+  lanes_i32 low01 = IN_LANES(w[0], w[1], 0, 16, 1, 17), low23 = IN_LANES(w[2], w[3], 0, 16, 1, 17);
+  lanes_i32 high01 = IN_LANES(w[0], w[1], 2, 18, 3, 19);
+  lanes_i32 high23 = IN_LANES(w[2], w[3], 2, 18, 3, 19);
+  w[0] = IN_LANES(low01, low23, 0, 1, 16, 17);
+  w[1] = IN_LANES(low01, low23, 2, 3, 18, 19);
+  w[2] = IN_LANES(high01, high23, 0, 1, 16, 17);
+  w[3] = IN_LANES(high01, high23, 2, 3, 18, 19);
+}
+
+/* mask[FOURS_WEIGHTS], in the order of the weights, of magnitudes as gather_places leaves them. A
+ * comparison counts -1; of two equal weights the first ranks above. */
+LANES_BODY void mark_highest(const lanes_i32 w[4], int32_t n, unsigned char *mask) {
+  lanes_i32 ab = w[1] > w[0], ac = w[2] > w[0], ad = w[3] > w[0];
+  lanes_i32 bc = w[2] > w[1], bd = w[3] > w[1], cd = w[3] > w[2];
+  lanes_i32 keep = (ab + ac + ad > -n) & 1;
+  keep |= (bc + bd - ab > 1 - n) & 1 << 8;
+  keep |= (cd - ac - bc > 2 - n) & 1 << 16;
+  keep |= (-ad - bd - cd > 3 - n) & 1 << 24;
+  keep = __builtin_shufflevector(keep, keep, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  memcpy(mask, &keep, sizeof keep);
+}
+
+/* In *bad whether a score is not finite: added to its bits without the sign, the smallest exponent
+ * reaches the sign. */
+LANES_BODY void project_fours_body(const float *restrict score, size_t count, uint32_t n,
+                                   unsigned char *restrict mask, bool *restrict bad) {
+  lanes_i32 w[4], over = {0};
+  for (size_t at = 0; at < count; at += FOURS_WEIGHTS) {
+    for (int j = 0; j < 4; j++) {
+      memcpy(&w[j], score + at + j * LANES_16, sizeof w[j]);
+      w[j] &= 0x7fffffff;
+      over |= (lanes_i32)((lanes_u32)w[j] + 0x00800000u);
+    }
+    gather_places(w);
+    mark_highest(w, (int32_t)n, mask + at);
   }
+  int32_t signs = 0;
+  for (int i = 0; i < LANES_16; i++)
+    signs |= over[i];
+  *bad = signs < 0;
 }
 
-LANES(project_fours, (const float *score, size_t groups, uint32_t n, unsigned char *mask),
-      (score, groups, n, mask))
+/* Of score[count], count a multiple of FOURS_WEIGHTS, each group's n largest magnitudes. */
+LANES(project_fours, (const float *score, size_t count, uint32_t n, unsigned char *mask, bool *bad),
+      (score, count, n, mask, bad))
 
-/* As much of a row as whole vectors cover; returns how many columns that is. */
-static size_t project_vectors(const projection *p, size_t at) {
+/* The same for any multiple of 4; true where a score is not finite. */
+static bool project_run(const float *score, size_t count, uint32_t n, unsigned char *mask) {
+  size_t whole = count / FOURS_WEIGHTS * FOURS_WEIGHTS, rest = count - whole;
+  float last[FOURS_WEIGHTS] = {0};
+  unsigned char last_mask[FOURS_WEIGHTS];
+  bool bad, last_bad;
+  project_fours(score, whole, n, mask, &bad);
+  memcpy(last, score + whole, rest * sizeof *last);
+  project_fours(last, FOURS_WEIGHTS, n, last_mask, &last_bad);
+  memcpy(mask + whole, last_mask, rest);
+  return bad || last_bad;
+}
+
+/* `count` columns at `at` and in the pattern's rows below; true where a score is not finite. */
+static bool project_groups(const projection *p, size_t at, size_t count) {
   const spo_pattern *nm = p->pattern;
-  if (nm->m != 4 || nm->rows != 1 || p->by_value) return 0;
-  size_t done = p->cols / LANES_16 * LANES_16;
-  project_fours(p->score + at, done / 4, nm->n, p->mask + at);
-  return done;
+  bool all_bad = false, bad;
+  for (size_t r = 0; r < nm->rows; r++) {
+    find_bad(p->score + at + r * p->cols, count, &bad);
+    all_bad |= bad;
+  }
+  for (size_t c = 0; c < count; c += nm->m)
+    project_group(p, at + c, count - c < nm->m ? count - c : nm->m);
+  return all_bad;
 }
 
-/* Checks its scores too, while they are in the cache. */
+/* Checks its scores too, while they are in the cache. Rows of whole groups are one run. */
 static void project_nm_band(void *arg, size_t index) {
   const projection *p = arg;
   const spo_pattern *nm = p->pattern;
-  bool all_bad = false, bad;
-  for (size_t r = index * p->band; r < band_end(p, index); r += nm->rows) {
-    size_t at = r * p->cols;
-    find_bad(p->score + at, nm->rows * p->cols, &bad);
-    all_bad |= bad;
-    for (size_t c = project_vectors(p, at); c < p->cols; c += nm->m) {
-      size_t group = p->cols - c < nm->m ? p->cols - c : nm->m;
-      project_group(p, at + c, group);
-    }
+  bool fours = nm->m == 4 && nm->rows == 1 && !p->by_value, bad = false;
+  size_t first = index * p->band, rows = band_end(p, index) - first;
+  if (fours && p->cols % 4 == 0) {
+    size_t at = first * p->cols;
+    p->bad[index] = project_run(p->score + at, rows * p->cols, nm->n, p->mask + at);
+    return;
   }
-  p->bad[index] = all_bad;
+  for (size_t r = 0; r < rows; r += nm->rows) {
+    size_t at = (first + r) * p->cols, done = fours ? p->cols / 4 * 4 : 0;
+    if (done) bad |= project_run(p->score + at, done, nm->n, p->mask + at);
+    bad |= project_groups(p, at + done, p->cols - done);
+  }
+  p->bad[index] = bad;
 }
 
 /* ---- all patterns ---- */

@@ -1,6 +1,7 @@
 /* What the methods of libspo stand on: pools, projections against brute force, schedules and random
  * numbers against published ones. */
 #include <check.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,39 @@ START_TEST(groups_keep_what_they_say) {
 }
 END_TEST
 
+enum { FOURS_ROWS = 3, FOURS_COLS = 140, FOURS_MOST = FOURS_ROWS * FOURS_COLS };
+
+/* Whether n of its group of four, of which the row's last may be shorter, rank below. */
+static bool in_highest(const float *w, size_t cols, size_t i, uint32_t n) {
+  size_t row = i / cols * cols, first = row + (i - row) / 4 * 4;
+  uint32_t above = 0;
+  for (size_t j = first; j < first + 4 && j < row + cols; j++)
+    above += fabsf(w[j]) > fabsf(w[i]) || (fabsf(w[j]) == fabsf(w[i]) && j < i);
+  return above < n;
+}
+
+/* Groups of four are ranked many at a time, and rows of whole groups as one run. */
+START_TEST(fours_of_any_width) {
+  static const float worst[] = {NAN, -NAN, INFINITY, -INFINITY};
+  float w[FOURS_MOST];
+  unsigned char mask[FOURS_MOST];
+  spo_error error;
+  uint64_t at = 0;
+  for (size_t cols = 1; cols <= FOURS_COLS; cols++) {
+    size_t count = FOURS_ROWS * cols, odd = below(&at, count);
+    spo_goal goal = {{SPO_NM, 1, 0, 1 + (uint32_t)below(&at, 4), 4}, SPO_IMPLIED};
+    for (size_t i = 0; i < count; i++)
+      w[i] = i % 5 == 0 ? FLT_MAX * (float)(below(&at, 3) - 1.0) : (float)below(&at, 7) - 3;
+    ck_assert(spo_project(&goal, "w", w, FOURS_ROWS, cols, mask, NULL, NULL) == SPO_OK);
+    for (size_t i = 0; i < count; i++)
+      ck_assert_uint_eq(mask[i], in_highest(w, cols, i, goal.pattern.n));
+    w[odd] = worst[cols % 4];
+    ck_assert(spo_project(&goal, "w", w, FOURS_ROWS, cols, mask, NULL, &error) == SPO_E_NONFINITE);
+    w[odd] = 0;
+  }
+}
+END_TEST
+
 static float *large_weights(void) {
   float *w = malloc(LARGE * sizeof *w);
   for (size_t i = 0; i < LARGE; i++) /* ties: 2,000 values */
@@ -321,6 +355,7 @@ int main(void) {
   tcase_add_test(c, schedules_in_steps);
   tcase_add_test(c, projections_are_the_best_choice);
   tcase_add_test(c, groups_keep_what_they_say);
+  tcase_add_test(c, fours_of_any_width);
   tcase_add_test(c, threads_change_nothing);
   tcase_add_test(c, one_ranking_for_many);
   tcase_add_test(c, nonfinite_is_named);
