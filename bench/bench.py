@@ -162,6 +162,7 @@ class Runner:
             "model": folder,
             "inputs": self.store.inputs(folder, c.batch, c.sequence),
             "cache": self.a.cache_path,
+            "flags": list(engine.flags),
         }
         if engine.onnx:
             job["onnx"] = self.store.onnx(folder, c.batch, c.sequence, self.python("torch"))

@@ -15,9 +15,6 @@ TARGET = [
     # LayerNorm's dispatch needs 72 KB of stack: the default limit makes it an error.
     "--iree-llvmcpu-stack-allocation-limit=1048576",
 ]
-TARGET_CPU = {"native": "host"}
-# The fastest of what was tried: without flags, O3, O3 with data tiling, and that with all ukernels.
-FLAGS = ["--iree-opt-level=O3", "--iree-opt-data-tiling"]
 
 
 def tool(name, *arguments):
@@ -28,6 +25,10 @@ def tool(name, *arguments):
         raise host.Missing(f"{name} failed: {lines[0][:200]}")
 
 
+def target_cpu(job):
+    return "host" if job["isa"] == "native" else job["isa"]
+
+
 def compile_onnx(job):
     """The paths of the module and of its parameters, made where they are missing."""
     base = os.path.splitext(job["onnx"])[0]
@@ -35,7 +36,7 @@ def compile_onnx(job):
     mlir = host.once(base + ".mlir", lambda path: tool(
         "iree-import-onnx", job["onnx"], "--opset-version", "17", "--externalize-params",
         "--save-params-to", parameters, "-o", path))
-    flags = [*TARGET, *FLAGS, "--iree-llvmcpu-target-cpu=" + TARGET_CPU.get(job["isa"], job["isa"])]
+    flags = [*TARGET, *job["flags"], "--iree-llvmcpu-target-cpu=" + target_cpu(job)]
     with open(mlir, "rb") as file:
         digest = hashlib.sha256(file.read() + " ".join(flags).encode()).hexdigest()
     module = os.path.join(job["cache"], "iree", digest[:16] + ".vmfb")
@@ -65,7 +66,7 @@ def load(job):
     ]
     settings = {
         "version": importlib.metadata.version("iree-base-runtime"),
-        "settings": " ".join(FLAGS) + ", target CPU host",
+        "settings": " ".join([*job["flags"], "target CPU " + target_cpu(job)]),
     }
     return settings, lambda: function(*inputs).to_host(), lambda y: y
 
