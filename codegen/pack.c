@@ -129,12 +129,26 @@ static bool run_taken(const packer *q, uint32_t row, uint32_t col) {
   return false;
 }
 
-static void gather_row(packer *q, uint32_t row, uint32_t base, uint32_t lo, uint32_t hi) {
+/* Zeros that a bucket of a gather may take in to save another one, which would cost some
+ * mispredicted branches: those are longest beside short calls. With 8, 16 tokens of
+ * all-MiniLM-L6-v2 with 50 % zeros are 1.04 times as fast; with 16, 128 tokens are slower. */
+enum { FILL = 8 };
+
+/* What a record of a gather is made from. */
+typedef struct gathered {
+  const uint32_t *rows;
+  uint32_t n, lo, hi;
+  uint32_t *units; /* of each row */
+} gathered;
+
+/* The row's units, and after them the last one's place with zeros, until there are `count`. */
+static void gather_row(packer *q, const gathered *g, uint32_t row, uint32_t count) {
   uint32_t c = q->p->c;
-  put16(&q->head, row - base);
-  for (uint32_t col = lo; col < hi; col += c) {
+  unsigned char local = 0;
+  put16(&q->head, row - g->rows[0]);
+  for (uint32_t col = g->lo; col < g->hi; col += c) {
     if (!run_taken(q, row, col)) continue;
-    unsigned char local = (unsigned char)((col - lo) / c);
+    local = (unsigned char)((col - g->lo) / c);
     put(&q->index, &local, 1);
     q->units++;
     for (uint32_t j = 0; j < c; j++) {
@@ -142,33 +156,59 @@ static void gather_row(packer *q, uint32_t row, uint32_t base, uint32_t lo, uint
       put(&q->values, &v, 4);
     }
   }
+  while (q->index.size < count) {
+    put(&q->index, &local, 1);
+    for (uint32_t j = 0; j < c; j++)
+      put32(&q->values, 0);
+  }
   put(&q->head, q->index.data, q->index.size);
   put(&q->head, q->values.data, q->values.size);
   q->index.size = q->values.size = 0;
 }
 
-/* Buckets of rows by rising number of units. */
+/* A bucket of the rows of `lowest` to `most` units, unless there are none. */
+static void gather_bucket(packer *q, const gathered *g, uint32_t lowest, uint32_t most) {
+  uint32_t rows = 0;
+  for (uint32_t i = 0; i < g->n; i++) {
+    if (g->units[i] < lowest || g->units[i] > most) continue;
+    gather_row(q, g, g->rows[i], most);
+    rows++;
+  }
+  if (rows == 0) return;
+  put16(&q->buckets, most);
+  put16(&q->buckets, rows);
+}
+
+/* The fewest units with which rows are filled up to `most`; with[n] rows have n units. */
+static uint32_t lowest_in_bucket(const packer *q, const uint32_t *with, uint32_t most) {
+  uint64_t filled = 0;
+  uint32_t lowest = most;
+  for (uint32_t n = most; with[most] > 0 && n > 0; n--) {
+    filled += (uint64_t)with[n] * (most - n) * q->p->c;
+    if (filled > FILL) break;
+    lowest = n;
+  }
+  return lowest;
+}
+
+/* Buckets of rows by falling number of units. Rows without any are listed in the first slab. */
 static void gather_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t lo, uint32_t hi,
                           bool list_empty, buffer *out) {
-  uint32_t units_max = (hi - lo) / q->p->c, buckets = 0, base = n > 0 ? rows[0] : 0;
-  uint32_t *units = arena_array(q->scratch, uint32_t, n + 1);
-  for (uint32_t i = 0; i < n; i++)
+  uint32_t units_max = (hi - lo) / q->p->c, lowest;
+  uint32_t *with = arena_array(q->scratch, uint32_t, units_max + 1);
+  gathered g = {rows, n, lo, hi, arena_array(q->scratch, uint32_t, n + 1)};
+  for (uint32_t i = 0; i < n; i++) {
     for (uint32_t col = lo; col < hi; col += q->p->c)
-      units[i] += run_taken(q, rows[i], col);
-  for (uint32_t count = list_empty ? 0 : 1; count <= units_max; count++) {
-    uint32_t in_bucket = 0;
-    for (uint32_t i = 0; i < n; i++) {
-      if (units[i] != count) continue;
-      gather_row(q, rows[i], base, lo, hi);
-      in_bucket++;
-    }
-    if (in_bucket == 0) continue;
-    put16(&q->buckets, count);
-    put16(&q->buckets, in_bucket);
-    buckets++;
+      g.units[i] += run_taken(q, rows[i], col);
+    with[g.units[i]]++;
   }
-  put32(out, base);
-  put32(out, buckets);
+  for (uint32_t most = units_max; most > 0; most = lowest - 1) {
+    lowest = lowest_in_bucket(q, with, most);
+    gather_bucket(q, &g, lowest, most);
+  }
+  if (list_empty) gather_bucket(q, &g, 0, 0);
+  put32(out, n > 0 ? rows[0] : 0);
+  put32(out, (uint32_t)(q->buckets.size / 4));
   put(out, q->buckets.data, q->buckets.size);
   put(out, q->head.data, q->head.size);
   q->head.size = q->buckets.size = 0;

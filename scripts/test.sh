@@ -53,7 +53,7 @@ fuzz_one() {
   words=tests/fuzz/${name#fuzz_}.dict
   [ -f "$words" ] || words=
   found=$(mktemp -d)
-  if "$1" ${words:+-dict="$words"} -max_total_time="$fuzz_seconds" -timeout=10 \
+  if "$1" ${words:+-dict="$words"} -max_total_time="$fuzz_seconds" -timeout=60 \
     -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$builds/crash-$name-" "$found" "tests/fuzz/corpus/${name#fuzz_}" \
     >"$builds/$name.log" 2>&1; then

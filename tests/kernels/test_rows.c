@@ -5,14 +5,21 @@
 #include "tests/kernels/lab.h"
 #include "tests/run_suite.h"
 
-enum { K = 256, LINEARS = 3 };
+/* Rows whose counts are STEP apart or more are not filled up to share a bucket. */
+enum { K = 256, SLABS = 3, STEP = 9 };
 
-/* Row r has r units of `cols` inputs, as far as there are so many, anywhere. */
-static const float *staircase(lab *l, uint32_t m, uint32_t cols) {
+/* The units of row r: `first`, and `step` more than the row before. */
+typedef struct stairs {
+  uint32_t first, step;
+} stairs;
+
+/* Units of `cols` inputs, as far as there are so many, anywhere. */
+static const float *staircase(lab *l, uint32_t m, uint32_t cols, stairs t) {
   float *w = arena_array(l->a, float, (size_t)m *K);
+  uint32_t units = K / cols;
   for (uint32_t row = 0; row < m; row++)
-    for (uint32_t unit = 0, units = K / cols, left = row < units ? row : units; unit < units;
-         unit++)
+    for (uint32_t unit = 0, want = t.first + t.step * row, left = want < units ? want : units;
+         unit < units; unit++)
       if (rng_below(&l->r, units - unit) < left) {
         left--;
         for (uint32_t i = 0; i < cols; i++)
@@ -24,14 +31,14 @@ static const float *staircase(lab *l, uint32_t m, uint32_t cols) {
 static const struct row_case {
   const char *pattern;
   uint32_t cols;
-  uint32_t slabs[LINEARS]; /* k_block: one slab, slabs that divide the inputs, and others */
+  uint32_t slabs[SLABS]; /* k_block: one slab, slabs that divide the inputs, and others */
 } cases[] = {
     {"unstructured", 1, {256, 64, 80}}, {"1x4", 4, {256, 128, 48}}, {"1x16", 16, {256, 64, 80}}};
 
-static void add_linear(lab *l, const struct row_case *c, uint32_t slab) {
-  uint32_t m = K / c->cols + 3;
+static void add_linear(lab *l, const struct row_case *c, uint32_t slab, stairs t) {
+  uint32_t m = K / c->cols / t.step + 3;
   lab_linear s = {.m = m, .k = K, .bias = true, .residual = true, .weight = "staircase"};
-  s.w = staircase(l, m, c->cols);
+  s.w = staircase(l, m, c->cols, t);
   ir_value *v = lab_value(l, lab_add(l, s));
   ir_part part = {
       .row_ranges = 1, .col_hi = K, .kernel = K_gather, .fill = 1, .r = 1, .c = c->cols};
@@ -46,8 +53,10 @@ static void add_linear(lab *l, const struct row_case *c, uint32_t slab) {
 
 START_TEST(rows_of_every_length) {
   lab *l = lab_new(cases[_i].pattern, 1 + (uint64_t)_i, false);
-  for (uint32_t i = 0; i < LINEARS; i++)
-    add_linear(l, &cases[_i], cases[_i].slabs[i]);
+  for (uint32_t i = 0; i < SLABS; i++)
+    add_linear(l, &cases[_i], cases[_i].slabs[i], (stairs){0, 1});
+  for (uint32_t first = 0; first < STEP; first++)
+    add_linear(l, &cases[_i], K, (stairs){first, STEP});
   lab_passes(l, "schedule,plan", SPARSE_OFF, (pattern){.kind = PATTERN_DENSE});
   lab_check(l);
   lab_free(l);
