@@ -172,7 +172,8 @@ class Turns:
             return None
 
     def warm_up(self, key):
-        """Runs once, then for a turn; an engine that is too slow for rounds keeps that one run."""
+        """Runs once, and short runs for a turn; an engine that is too slow for rounds keeps that one
+        run."""
         def work(process, cores):
             process.pin(cores, self.realtime)
             first = process.run(1)[0]
@@ -180,7 +181,8 @@ class Turns:
                 self.first[key] = first
                 return
             process.pin(cores, self.realtime)  # threads that the first run made
-            self.estimate[key] = min(process.run(self.count(first)))
+            short = first < LONG_RUN_NS
+            self.estimate[key] = min(process.run(self.count(first))) if short else first
 
         self.attempt(key, work)
 
