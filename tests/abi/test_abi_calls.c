@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "tests/run_suite.h"
 
 static const shape usual = {.batch = 2, .sequence = 9, .mask = true, .types = true};
 static buffers b;
@@ -334,8 +335,7 @@ END_TEST
 
 /* All that holds for every object; `setup` makes the usual call of one. */
 static TCase *calls_of(const char *name, void (*setup)(void)) {
-  TCase *c = tcase_create(name);
-  tcase_set_timeout(c, 120);
+  TCase *c = untimed_case(name);
   tcase_add_checked_fixture(c, setup, teardown);
   tcase_add_test(c, usual_call);
   tcase_add_test(c, null);
@@ -363,9 +363,5 @@ int main(void) {
   tcase_add_test(optimized, info_describes_the_model);
   suite_add_tcase(s, optimized);
   suite_add_tcase(s, calls_of("generic", setup_generic));
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

@@ -5,6 +5,7 @@
 #include <ucontext.h>
 
 #include "call.h"
+#include "tests/run_suite.h"
 
 static const int32_t ragged[][MAX_BATCH] = {
     {5, 0, 17, 1}, {64, 1, 63, 0}, {0, 0, 0, 0}, {17, 80, 0, 65}};
@@ -173,8 +174,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("abi_memory");
-  TCase *c = tcase_create("memory");
-  tcase_set_timeout(c, 300);
+  TCase *c = untimed_case("memory");
   tcase_add_test(c, rectangular);
   tcase_add_test(c, lengths);
   tcase_add_test(c, several_threads);
@@ -184,9 +184,5 @@ int main(void) {
   tcase_add_test(c, workspace_is_monotone);
   tcase_add_test(c, no_workspace_over_the_limits);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

@@ -13,6 +13,7 @@
 #include <xmmintrin.h>
 
 #include "call.h"
+#include "tests/run_suite.h"
 
 static const shape usual = {.batch = 3, .sequence = 65, .mask = true, .types = true};
 
@@ -186,17 +187,12 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("abi_purity");
-  TCase *c = tcase_create("purity");
-  tcase_set_timeout(c, 120);
+  TCase *c = untimed_case("purity");
   tcase_add_test(c, no_system_call);
   tcase_add_test(c, the_check_for_system_calls_works);
   tcase_add_test(c, no_malloc);
   tcase_add_test(c, state_is_kept);
   tcase_add_test(c, state_is_kept_when_refused);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "tests/run_suite.h"
 
 enum { THREADS = 8, ROUNDS = 20 };
 
@@ -266,8 +267,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("abi_threads");
-  TCase *c = tcase_create("threads");
-  tcase_set_timeout(c, 300);
+  TCase *c = untimed_case("threads");
   tcase_add_test(c, threads_share_a_model);
   tcase_add_test(c, threads_share_three_models);
   tcase_add_test(c, a_model_under_two_names);
@@ -278,9 +278,5 @@ int main(void) {
   tcase_add_test(c, steps_say_their_work);
   tcase_add_test(c, generic_steps_are_dense);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

@@ -6,6 +6,7 @@
 
 #include "bad_case.h"
 #include "frontend/recipe.h"
+#include "tests/run_suite.h"
 #include "tiny_bert.h"
 
 static bad_case *cases;
@@ -263,9 +264,8 @@ int main(int argc, char **argv) {
   arena *a = arena_new((size_t)1 << 26, scratch_full, NULL);
   cases = bad_cases_read(a, SPCC_SOURCE_DIR "/tests/bad", &case_count);
   if (argc == 3 && strcmp(argv[1], "--print") == 0) print_file = argv[2];
-  TCase *t = tcase_create("bad");
+  TCase *t = untimed_case("bad");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-  tcase_set_timeout(t, 60);
   tcase_add_loop_test(t, print_file ? print : bad, 0, (int)case_count);
   if (!print_file) tcase_add_test(t, every_code_has_a_case);
   Suite *s = suite_create("bad");

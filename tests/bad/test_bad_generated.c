@@ -1,6 +1,7 @@
 /* Bad inputs that are too large or too many to stand in files: limits at L and L + 1, every
  * truncation, every flipped bit. */
 #include "frontend/yaml.h"
+#include "tests/run_suite.h"
 #include "tiny_bert.h"
 
 static const char relu[] = "spcc: 1\n"
@@ -297,9 +298,8 @@ START_TEST(missing_tensors) {
 END_TEST
 
 int main(void) {
-  TCase *t = tcase_create("generated");
+  TCase *t = untimed_case("generated");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-  tcase_set_timeout(t, 120);
   tcase_add_test(t, yaml_depth);
   tcase_add_test(t, yaml_size);
   tcase_add_test(t, yaml_nodes);
@@ -318,9 +318,5 @@ int main(void) {
   tcase_add_test(t, missing_tensors);
   Suite *s = suite_create("bad_generated");
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return run_suite(s);
 }

@@ -6,6 +6,7 @@
 #include "driver/fma_probe.h"
 #include "driver/recorder.h"
 #include "driver/stats.h"
+#include "tests/run_suite.h"
 
 static double now;
 
@@ -171,7 +172,7 @@ END_TEST
 
 int main(void) {
   Suite *suite = suite_create("measure");
-  TCase *all = tcase_create("all");
+  TCase *all = untimed_case("all");
   tcase_add_test(all, percentiles);
   tcase_add_test(all, probe_counts_its_work);
   tcase_add_test(all, no_probe_for_other_levels);
@@ -179,9 +180,5 @@ int main(void) {
   tcase_add_test(all, records_every_group);
   tcase_add_test(all, records_without_an_exec);
   suite_add_tcase(suite, all);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "driver/npy.h"
+#include "tests/run_suite.h"
 
 static void full(void *context, size_t wanted) {
   (void)context;
@@ -182,7 +183,7 @@ END_TEST
 
 int main(void) {
   Suite *suite = suite_create("npy");
-  TCase *cases = tcase_create("npy");
+  TCase *cases = untimed_case("npy");
   tcase_add_checked_fixture(cases, setup, teardown);
   tcase_add_test(cases, reads_what_numpy_writes);
   tcase_add_test(cases, reads_every_type_and_rank);
@@ -191,9 +192,5 @@ int main(void) {
   tcase_add_loop_test(cases, refuses_bad_headers, 0, sizeof bad_headers / sizeof bad_headers[0]);
   tcase_add_test(cases, truncated_files_are_refused_everywhere);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return run_suite(suite);
 }

@@ -210,8 +210,7 @@ int main(int argc, char **argv) {
   if (argc > 1) first_seed = atoi(argv[1]);
   int seeds = argc > 2 ? atoi(argv[2]) : DIFF_SEEDS;
   Suite *s = suite_create("compiled random graphs");
-  TCase *t = tcase_create("seeds");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("seeds");
   tcase_add_loop_test(t, compiled_graphs_agree_with_the_interpreter, 0, seeds);
   tcase_add_loop_test(t, generic_code_agrees_with_the_interpreter, 0, (seeds + 3) / 4);
   suite_add_tcase(s, t);

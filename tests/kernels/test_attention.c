@@ -115,8 +115,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("attention");
-  TCase *t = tcase_create("attention");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("attention");
   tcase_add_loop_test(t, attention_agrees_with_the_interpreter, 0, 2 * CASES);
   suite_add_tcase(s, t);
   return run_suite(s);

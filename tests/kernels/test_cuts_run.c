@@ -57,8 +57,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("cuts_run");
-  TCase *t = tcase_create("cuts_run");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("cuts_run");
   tcase_add_loop_test(t, every_cut_agrees_with_the_interpreter, 0, KINDS);
   suite_add_tcase(s, t);
   return run_suite(s);

@@ -200,8 +200,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("isolation");
-  TCase *t = tcase_create("isolation");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("isolation");
   tcase_add_test(t, sequences_leave_each_other_alone);
   tcase_add_test(t, sequences_have_the_bits_that_they_have_alone);
   tcase_add_test(t, the_workspace_does_not_grow_with_the_batch);

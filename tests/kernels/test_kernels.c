@@ -166,8 +166,7 @@ int main(int argc, char **argv) {
   int level = argc > 1 ? atoi(argv[1]) : 0, first = argc > 2 ? atoi(argv[2]) : 0,
       last = argc > 3 ? first + atoi(argv[3]) : 2 * case_count;
   Suite *s = suite_create("kernels");
-  TCase *t = tcase_create("kernels");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("kernels");
   if (level == 0)
     tcase_add_loop_test(t, kernels_agree_with_the_interpreter, first, last);
   else

@@ -232,8 +232,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("math");
-  TCase *t = tcase_create("math");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("math");
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_loop_test(t, functions_agree_with_libm, 0, FUNCTIONS);
   tcase_add_loop_test(t, odd_numbers_stay_odd, 0, FUNCTIONS);

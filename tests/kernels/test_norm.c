@@ -82,8 +82,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("norm");
-  TCase *t = tcase_create("norm");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("norm");
   tcase_add_loop_test(t, norm_agrees_with_the_interpreter, 0, WIDTHS * KINDS);
   suite_add_tcase(s, t);
   return run_suite(s);

@@ -85,7 +85,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("pairs");
-  TCase *t = tcase_create("pairs");
+  TCase *t = untimed_case("pairs");
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_loop_test(t, every_row_has_one_place, 0, 20);
   tcase_add_test(t, equal_rows_are_partners);

@@ -110,8 +110,7 @@ int main(int argc, char **argv) {
   int first = argc > 1 ? atoi(argv[1]) : 1, count = argc > 2 ? atoi(argv[2]) : SEEDS;
   int optimized = argc > 2 ? count : OPTIMIZED_SEEDS;
   Suite *s = suite_create("parts");
-  TCase *t = tcase_create("parts");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("parts");
   tcase_add_loop_test(t, random_parts_agree_with_the_interpreter, first, first + count);
   tcase_add_loop_test(t, optimized_random_parts_agree_with_the_interpreter, first,
                       first + optimized);

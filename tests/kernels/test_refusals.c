@@ -184,8 +184,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("refusals");
-  TCase *t = tcase_create("refusals");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("refusals");
   tcase_add_test(t, what_is_broken_compiled_before);
   tcase_add_loop_test(t, broken_schedules_are_refused, 0,
                       (int)(sizeof refusals / sizeof *refusals));

@@ -82,8 +82,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("rows");
-  TCase *t = tcase_create("rows");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("rows");
   tcase_add_loop_test(t, rows_of_every_length, 0, (int)(sizeof cases / sizeof *cases));
   tcase_add_test(t, outputs_of_the_largest_chunk);
   suite_add_tcase(s, t);

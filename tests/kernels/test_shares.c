@@ -129,8 +129,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("shares");
-  TCase *t = tcase_create("shares");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("shares");
   tcase_add_test(t, threads_share_by_cost);
   tcase_add_test(t, blocks_count_with_their_zeros);
   suite_add_tcase(s, t);

@@ -144,8 +144,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("tails");
-  TCase *t = tcase_create("tails");
-  tcase_set_timeout(t, 0);
+  TCase *t = untimed_case("tails");
   tcase_add_test(t, any_number_of_tokens_gives_the_same_bits);
   tcase_add_test(t, quarters_without_tokens_are_not_computed);
   suite_add_tcase(s, t);

@@ -106,7 +106,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("sentences");
-  TCase *c = tcase_create("sentences");
+  TCase *c = untimed_case("sentences");
   tcase_add_checked_fixture(c, setup, scratch_teardown);
   tcase_add_test(c, text_is_tokens);
   tcase_add_test(c, tokenizer_is_configured);

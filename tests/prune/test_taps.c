@@ -157,8 +157,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("taps");
-  TCase *c = tcase_create("taps");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("taps");
   tcase_add_checked_fixture(c, setup, scratch_teardown);
   tcase_add_test(c, taps_are_what_linears_read);
   tcase_add_test(c, weights_can_be_replaced);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/run_suite.h"
 #include "text/spcc_wordpiece.h"
 
 /* Ids:               0      1      2      3      4  5   6    7    8  9  10 */
@@ -266,8 +267,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("wordpiece");
-  TCase *c = tcase_create("wordpiece");
-  tcase_set_timeout(c, 120);
+  TCase *c = untimed_case("wordpiece");
   tcase_add_test(c, longest_match_first);
   tcase_add_test(c, special_tokens_in_the_text);
   tcase_add_test(c, own_special_tokens);
@@ -281,9 +281,5 @@ int main(void) {
   tcase_add_test(c, threads_share_a_tokenizer);
   tcase_add_test(c, every_status_has_a_text);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

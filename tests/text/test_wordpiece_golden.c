@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/run_suite.h"
 #include "text/spcc_wordpiece.h"
 
 enum { MAX_IDS = 512, MIN_LINES = 500 };
@@ -77,12 +78,8 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("wordpiece_golden");
-  TCase *c = tcase_create("golden");
+  TCase *c = untimed_case("golden");
   tcase_add_test(c, golden);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "passes/passes.h"
+#include "tests/run_suite.h"
 
 enum { MAX = 96 * 160 };
 
@@ -266,8 +267,7 @@ START_TEST(test_against_naive) {
 END_TEST
 
 int main(void) {
-  TCase *c = tcase_create("classify");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("classify");
   tcase_add_test(c, test_empty);
   tcase_add_test(c, test_full);
   tcase_add_test(c, test_dense_limit);
@@ -281,9 +281,5 @@ int main(void) {
   tcase_add_test(c, test_against_naive);
   Suite *s = suite_create("classify");
   suite_add_tcase(s, c);
-  SRunner *sr = srunner_create(s);
-  srunner_run_all(sr, CK_NORMAL);
-  int failed = srunner_ntests_failed(sr);
-  srunner_free(sr);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

@@ -580,7 +580,7 @@ START_TEST(depth_counts_attention_twice) {
 END_TEST
 
 static TCase *linear_case(void) {
-  TCase *t = tcase_create("linear and element-wise");
+  TCase *t = untimed_case("linear and element-wise");
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_test(t, linear_multiplies_by_the_transposed_weight_and_adds_the_bias);
   tcase_add_test(t, linear_activates_and_leaves_the_bias_out);
@@ -599,7 +599,7 @@ static TCase *linear_case(void) {
 }
 
 static TCase *token_case(void) {
-  TCase *t = tcase_create("tokens");
+  TCase *t = untimed_case("tokens");
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_test(t, nothing_after_the_last_unmasked_token_is_computed);
   tcase_add_test(t, an_absent_mask_counts_every_token);
@@ -615,7 +615,7 @@ static TCase *token_case(void) {
 }
 
 static TCase *attention_case(void) {
-  TCase *t = tcase_create("attention");
+  TCase *t = untimed_case("attention");
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_loop_test(t, attention_weighs_values_by_the_softmax_of_scores, 0, 2);
   tcase_add_loop_test(t, masked_keys_weigh_nothing_yet_their_queries_are_computed, 0, 2);
@@ -628,7 +628,7 @@ static TCase *attention_case(void) {
 }
 
 static TCase *call_case(void) {
-  TCase *t = tcase_create("calls");
+  TCase *t = untimed_case("calls");
   tcase_add_checked_fixture(t, setup, teardown);
   tcase_add_loop_test(t, calls_over_the_limits_are_refused, 0, 6);
   tcase_add_test(t, a_missing_input_is_refused);

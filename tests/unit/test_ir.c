@@ -1,5 +1,6 @@
 /* Tables, patterns, types, building, inference and changes of graphs; docs/ir.md against the
  * tables. */
+#include "tests/run_suite.h"
 #include "tests/unit/scratch.h"
 
 #include "ir/ir.h"
@@ -684,7 +685,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("ir");
-  TCase *c = tcase_create("ir");
+  TCase *c = untimed_case("ir");
   tcase_add_checked_fixture(c, setup, scratch_teardown);
   tcase_add_test(c, ops_name_every_operand);
   tcase_add_test(c, operands_have_roles);
@@ -718,9 +719,5 @@ int main(void) {
   tcase_add_test(c, groups_over_n_are_left);
   tcase_add_test(c, docs_have_the_tables);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

@@ -1,4 +1,5 @@
 /* The IR's text: round trips, hex floats, and every error of the parser with its whole message. */
+#include "tests/run_suite.h"
 #include "tests/unit/scratch.h"
 
 #include <float.h>
@@ -747,8 +748,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("ir_text");
-  TCase *c = tcase_create("ir_text");
-  tcase_set_timeout(c, 300);
+  TCase *c = untimed_case("ir_text");
   tcase_add_checked_fixture(c, scratch_setup, scratch_teardown);
   tcase_add_test(c, hex_floats_are_canonical);
   tcase_add_test(c, hex_floats_are_read_exactly);
@@ -774,9 +774,5 @@ int main(void) {
   tcase_add_test(c, a_chain_of_50000_ops_is_read);
   tcase_add_test(c, random_graphs_round_trip);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* JSON of configuration and index files: limits at the border, places, messages. */
 #include <errno.h>
 
+#include "tests/run_suite.h"
 #include "tests/unit/scratch.h"
 
 #include "frontend/json.h"
@@ -221,9 +222,8 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("json");
-  TCase *t = tcase_create("json");
+  TCase *t = untimed_case("json");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-  tcase_set_timeout(t, 120);
   tcase_add_loop_test(t, refuses, 0, (int)(sizeof refused / sizeof *refused));
   tcase_add_test(t, refuses_zero_bytes);
   tcase_add_test(t, accepts);
@@ -236,9 +236,5 @@ int main(void) {
   tcase_add_test(t, reads_files);
   tcase_add_test(t, out_of_memory);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

@@ -4,6 +4,7 @@
 #include "frontend/config.h"
 #include "frontend/schema.h"
 #include "ir/interp.h"
+#include "tests/run_suite.h"
 #include "tiny_bert.h"
 
 static model_source *read_yaml(const char *text) {
@@ -552,9 +553,8 @@ START_TEST(read_from_path) {
 END_TEST
 
 int main(void) {
-  TCase *t = tcase_create("model");
+  TCase *t = untimed_case("model");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-  tcase_set_timeout(t, 60);
   tcase_add_test(t, hf_text);
   tcase_add_test(t, hf_spellings);
   tcase_add_test(t, hf_outputs);
@@ -572,9 +572,5 @@ int main(void) {
   tcase_add_test(t, read_from_path);
   Suite *s = suite_create("model");
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return run_suite(s);
 }

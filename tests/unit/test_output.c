@@ -2,6 +2,7 @@
  *
  * This program has its own open, write, fsync, linkat, rename and close: they stand before those
  * of libc, and fail when a test tells them to. */
+#include "tests/run_suite.h"
 #include "tests/unit/scratch.h"
 
 #include <errno.h>
@@ -297,9 +298,8 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("output");
-  TCase *t = tcase_create("output");
+  TCase *t = untimed_case("output");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-  tcase_set_timeout(t, 60);
   tcase_add_loop_test(t, faults_leave_the_old_or_the_new_file, 0, FAULTS);
   tcase_add_loop_test(t, sticky_faults_leave_the_old_or_the_new_file, 0, FAULTS);
   tcase_add_test(t, writes_a_new_file);
@@ -312,9 +312,5 @@ int main(void) {
   tcase_add_test(t, size_limit);
   tcase_add_test(t, folders_are_made);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

@@ -8,6 +8,7 @@
 #include "passes/passes.h"
 #include "support/file.h"
 #include "tests/golden/values.h"
+#include "tests/run_suite.h"
 
 static arena *mem;
 static diag *d;
@@ -382,8 +383,7 @@ START_TEST(test_documented) {
 END_TEST
 
 int main(void) {
-  TCase *c = tcase_create("passes");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("passes");
   tcase_add_checked_fixture(c, setup, teardown);
   tcase_add_test(c, test_same_values);
   tcase_add_test(c, test_shapes);
@@ -401,9 +401,5 @@ int main(void) {
   tcase_add_test(c, test_documented);
   Suite *s = suite_create("passes");
   suite_add_tcase(s, c);
-  SRunner *sr = srunner_create(s);
-  srunner_run_all(sr, CK_NORMAL);
-  int failed = srunner_ntests_failed(sr);
-  srunner_free(sr);
-  return failed ? 1 : 0;
+  return run_suite(s);
 }

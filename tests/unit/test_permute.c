@@ -281,8 +281,7 @@ START_TEST(test_is_repeatable) {
 END_TEST
 
 int main(void) {
-  TCase *c = tcase_create("permute");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("permute");
   tcase_add_checked_fixture(c, setup, teardown);
   tcase_add_loop_test(c, test_equal_supports_stand_together, 0, 3);
   tcase_add_test(c, test_leftovers_come_last);

@@ -254,7 +254,7 @@ START_TEST(documented) {
 END_TEST
 
 int main(void) {
-  TCase *t = tcase_create("recipe");
+  TCase *t = untimed_case("recipe");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
   tcase_add_test(t, defaults);
   tcase_add_test(t, options_of_each_kind);

@@ -11,6 +11,7 @@
 
 #include "runtime/cpu.h"
 #include "runtime/spcc_rt.h"
+#include "tests/run_suite.h"
 
 /* ---- pool ---- */
 
@@ -391,8 +392,7 @@ END_TEST
 
 int main(void) {
   Suite *suite = suite_create("runtime");
-  TCase *pool = tcase_create("pool");
-  tcase_set_timeout(pool, 300);
+  TCase *pool = untimed_case("pool");
   tcase_add_test(pool, every_index_runs_exactly_once);
   tcase_add_test(pool, more_tasks_than_threads_still_run_once);
   tcase_add_test(pool, results_of_a_phase_are_visible_in_the_next);
@@ -405,7 +405,7 @@ int main(void) {
   tcase_add_test(pool, pool_options);
   tcase_add_test(pool, pool_sizes);
   suite_add_tcase(suite, pool);
-  TCase *rest = tcase_create("rest");
+  TCase *rest = untimed_case("rest");
   tcase_add_test(rest, cpu_level_follows_the_features);
   tcase_add_test(rest, cpu_names);
   tcase_add_test(rest, every_status_has_its_own_text);
@@ -413,9 +413,5 @@ int main(void) {
   tcase_add_test(rest, weights_are_mapped);
   tcase_add_test(rest, profile_counts_steps);
   suite_add_tcase(suite, rest);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return run_suite(suite);
 }

@@ -1,4 +1,5 @@
 /* Weight files: every rule of the format with its whole message, elements, writing. */
+#include "tests/run_suite.h"
 #include "tests/unit/scratch.h"
 
 #include <fcntl.h>
@@ -656,9 +657,8 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("safetensors");
-  TCase *t = tcase_create("safetensors");
+  TCase *t = untimed_case("safetensors");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-  tcase_set_timeout(t, 120);
   tcase_add_test(t, reads_a_file);
   tcase_add_loop_test(t, accepts, 0, ROWS(accepted));
   tcase_add_test(t, accepts_every_dtype);
@@ -682,9 +682,5 @@ int main(void) {
   tcase_add_loop_test(t, refuses_to_write, 0, ROWS(unwritable));
   tcase_add_test(t, reports_failing_writes);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

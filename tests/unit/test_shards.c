@@ -1,4 +1,5 @@
 /* Models in several weight files, and finding the weights of a model folder. */
+#include "tests/run_suite.h"
 #include "tests/unit/weights.h"
 
 #define INDEX "model.safetensors.index.json"
@@ -147,18 +148,13 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("shards");
-  TCase *t = tcase_create("shards");
+  TCase *t = untimed_case("shards");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-  tcase_set_timeout(t, 120);
   tcase_add_test(t, reads_shards);
   tcase_add_loop_test(t, refuses_indexes, 0, (int)(sizeof indexes / sizeof *indexes));
   tcase_add_test(t, refuses_many_shards);
   tcase_add_test(t, finds_the_weights_of_a_folder);
   tcase_add_test(t, closes_what_it_refuses);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

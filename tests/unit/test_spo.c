@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "optimizer/spo.h"
+#include "tests/run_suite.h"
 
 enum { MAX = 4096 };
 
@@ -458,9 +459,8 @@ END_TEST
 
 int main(void) {
   Suite *suite = suite_create("spo");
-  TCase *t = tcase_create("spo");
+  TCase *t = untimed_case("spo");
   tcase_add_checked_fixture(t, setup, NULL);
-  tcase_set_timeout(t, 300);
   tcase_add_test(t, magnitude_equals_naive_reference);
   tcase_add_test(t, unstructured_is_optimal_over_all_supports);
   tcase_add_test(t, counts_are_exact);
@@ -477,9 +477,5 @@ int main(void) {
   tcase_add_test(t, global_on_pools);
   tcase_add_test(t, global_refusals);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed ? 1 : 0;
+  return run_suite(suite);
 }

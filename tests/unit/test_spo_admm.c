@@ -317,8 +317,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_admm");
-  TCase *c = tcase_create("all");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("all");
   tcase_add_test(c, duals_follow_the_reference);
   tcase_add_test(c, converges_to_the_projection);
   tcase_add_test(c, the_lagrangian_falls);

@@ -346,8 +346,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_base");
-  TCase *c = tcase_create("base");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("base");
   tcase_add_test(c, philox_known_answers);
   tcase_add_test(c, random_depends_on_all);
   tcase_add_test(c, random_unit_is_uniform);

@@ -378,8 +378,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_dynamic");
-  TCase *c = tcase_create("all");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("all");
   tcase_add_test(c, active_weights_are_constant);
   tcase_add_test(c, drops_the_smallest);
   tcase_add_test(c, first_weights_are_truncated_normal);

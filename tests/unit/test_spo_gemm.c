@@ -101,8 +101,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_gemm");
-  TCase *c = tcase_create("gemm");
-  tcase_set_timeout(c, 120);
+  TCase *c = untimed_case("gemm");
   tcase_add_checked_fixture(c, setup, teardown);
   tcase_add_test(c, equals_sums);
 #if defined(__x86_64__)

@@ -203,8 +203,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_gram");
-  TCase *c = tcase_create("gram");
-  tcase_set_timeout(c, 120);
+  TCase *c = untimed_case("gram");
   tcase_add_test(c, equals_sums);
   tcase_add_test(c, any_pool_and_merge);
   tcase_add_test(c, refusals);

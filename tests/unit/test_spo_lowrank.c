@@ -546,7 +546,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_lowrank");
-  TCase *c = tcase_create("lowrank");
+  TCase *c = untimed_case("lowrank");
   tcase_add_test(c, signed_projection);
   tcase_add_test(c, signed_edges);
   tcase_add_test(c, pst_gradients);

@@ -275,8 +275,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_obert");
-  TCase *c = tcase_create("obert");
-  tcase_set_timeout(c, 120);
+  TCase *c = untimed_case("obert");
   tcase_add_test(c, woodbury);
   tcase_add_test(c, joint_is_lsq);
   tcase_add_test(c, scores_are_costs);

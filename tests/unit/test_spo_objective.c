@@ -109,8 +109,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_objective");
-  TCase *c = tcase_create("all");
-  tcase_set_timeout(c, 120);
+  TCase *c = untimed_case("all");
   tcase_add_test(c, steps_lower_the_objective);
   suite_add_tcase(s, c);
   return run_suite(s);

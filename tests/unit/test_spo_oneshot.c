@@ -550,8 +550,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_oneshot");
-  TCase *c = tcase_create("oneshot");
-  tcase_set_timeout(c, 120);
+  TCase *c = untimed_case("oneshot");
   tcase_add_test(c, sparsegpt_reference);
   tcase_add_test(c, prefix_is_lsq);
   tcase_add_test(c, loss_is_true_and_refit_is_best);

@@ -262,8 +262,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_prox");
-  TCase *c = tcase_create("all");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("all");
   tcase_add_checked_fixture(c, setup, NULL);
   tcase_add_test(c, single_weights);
   tcase_add_test(c, groups);

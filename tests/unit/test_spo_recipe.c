@@ -80,7 +80,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_recipe");
-  TCase *c = tcase_create("recipe");
+  TCase *c = untimed_case("recipe");
   tcase_add_test(c, names_and_defaults);
   tcase_add_test(c, limits);
   tcase_add_test(c, rules);

@@ -181,8 +181,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_select");
-  TCase *c = tcase_create("all");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("all");
   tcase_add_checked_fixture(c, setup, teardown);
   tcase_add_test(c, all_sizes_and_values);
   tcase_add_test(c, uneven_scores);

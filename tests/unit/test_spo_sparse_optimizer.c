@@ -354,8 +354,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_sparse_optimizer");
-  TCase *c = tcase_create("all");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("all");
   tcase_add_test(c, the_adam_metric_solves_the_lasso);
   tcase_add_test(c, the_identity_metric_does_not);
   tcase_add_test(c, no_penalty_is_plain_adamw);

@@ -517,8 +517,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_sparsellm");
-  TCase *c = tcase_create("sparsellm");
-  tcase_set_timeout(c, 120);
+  TCase *c = untimed_case("sparsellm");
   tcase_add_test(c, curves);
   tcase_add_test(c, relu_is_exact);
   tcase_add_test(c, solver_finds_minima);

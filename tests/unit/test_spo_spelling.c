@@ -5,6 +5,7 @@
 
 #include "ir/pattern.h"
 #include "optimizer/spo.h"
+#include "tests/run_suite.h"
 
 static void agree(const char *text) {
   pattern ours;
@@ -62,15 +63,10 @@ END_TEST
 
 int main(void) {
   Suite *suite = suite_create("spo spelling");
-  TCase *t = tcase_create("spelling");
-  tcase_set_timeout(t, 120);
+  TCase *t = untimed_case("spelling");
   tcase_add_test(t, short_texts_agree);
   tcase_add_test(t, numbers_at_their_limits_agree);
   tcase_add_test(t, words_agree);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed ? 1 : 0;
+  return run_suite(suite);
 }

@@ -404,8 +404,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_train");
-  TCase *c = tcase_create("all");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("all");
   tcase_add_test(c, every_method_reaches_its_goal);
   tcase_add_test(c, early_ends);
   tcase_add_test(c, any_tensor);

@@ -112,8 +112,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("spo_update");
-  TCase *c = tcase_create("all");
-  tcase_set_timeout(c, 0);
+  TCase *c = untimed_case("all");
   tcase_add_test(c, as_pytorch);
   tcase_add_test(c, plain_descent_needs_no_moments);
   tcase_add_test(c, threads);

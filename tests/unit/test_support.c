@@ -1,4 +1,5 @@
 /* Checked sizes, arena, diagnostics, SHA-256, and reading of files. */
+#include "tests/run_suite.h"
 #include "tests/unit/scratch.h"
 
 #include <fcntl.h>
@@ -481,9 +482,8 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("support");
-  TCase *t = tcase_create("support");
+  TCase *t = untimed_case("support");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-  tcase_set_timeout(t, 60);
   tcase_add_test(t, checked_sums);
   tcase_add_test(t, checked_products);
   tcase_add_test(t, checked_padding);
@@ -512,9 +512,5 @@ int main(void) {
   tcase_add_test(t, paths);
   tcase_add_test(t, folders_are_listed_in_order);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

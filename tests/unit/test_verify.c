@@ -1,4 +1,5 @@
 /* The verifier: every rule of it, with its whole message. */
+#include "tests/run_suite.h"
 #include "tests/unit/scratch.h"
 
 #include <math.h>
@@ -467,8 +468,7 @@ END_TEST
 
 int main(void) {
   Suite *s = suite_create("verify");
-  TCase *c = tcase_create("verify");
-  tcase_set_timeout(c, 300);
+  TCase *c = untimed_case("verify");
   tcase_add_checked_fixture(c, scratch_setup, scratch_teardown);
   tcase_add_loop_test(c, graphs_are_judged, 0, sizeof cases / sizeof *cases);
   tcase_add_test(c, big_products_are_refused);
@@ -482,9 +482,5 @@ int main(void) {
   tcase_add_test(c, a_full_list_of_errors_is_no_success);
   tcase_add_test(c, a_graph_with_errors_everywhere_stops_at_20);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed != 0;
+  return run_suite(s);
 }

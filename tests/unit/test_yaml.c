@@ -3,6 +3,7 @@
 #include "frontend/suggest.h"
 #include "frontend/yaml.h"
 #include "scratch.h"
+#include "tests/run_suite.h"
 
 static ynode *read_bytes(const char *text, size_t size) {
   d = diag_new(mem);
@@ -337,9 +338,8 @@ START_TEST(distances) {
 END_TEST
 
 int main(void) {
-  TCase *t = tcase_create("yaml");
+  TCase *t = untimed_case("yaml");
   tcase_add_checked_fixture(t, scratch_setup, scratch_teardown);
-  tcase_set_timeout(t, 60);
   tcase_add_test(t, tree);
   tcase_add_test(t, byte_order_mark);
   tcase_add_test(t, document_marks);
@@ -362,9 +362,5 @@ int main(void) {
   tcase_add_test(t, distances);
   Suite *s = suite_create("yaml");
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return run_suite(s);
 }
