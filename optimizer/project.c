@@ -203,7 +203,7 @@ static void project_group(const projection *p, size_t at, size_t group) {
 
 /* Groups of four are ranked sixteen at a time: in each 128-bit lane four groups become a vector of
  * their first weights, one of their second ones, … */
-enum { FOURS = LANES_16, FOURS_WEIGHTS = 4 * FOURS };
+enum { FOURS_WEIGHTS = 4 * LANES_16 };
 
 #define IN_LANES(x, y, a, b, c, d)                                                                 \
   __builtin_shufflevector(x, y, a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8,       \
@@ -284,21 +284,16 @@ static bool project_groups(const projection *p, size_t at, size_t count) {
   return all_bad;
 }
 
-/* Checks its scores too, while they are in the cache. Rows of whole groups are one run. */
+/* Checks its scores too, while they are in the cache. Rows of whole groups of four are one run. */
 static void project_nm_band(void *arg, size_t index) {
   const projection *p = arg;
   const spo_pattern *nm = p->pattern;
   bool fours = nm->m == 4 && nm->rows == 1 && !p->by_value, bad = false;
-  size_t first = index * p->band, rows = band_end(p, index) - first;
-  if (fours && p->cols % 4 == 0) {
-    size_t at = first * p->cols;
-    p->bad[index] = project_run(p->score + at, rows * p->cols, nm->n, p->mask + at);
-    return;
-  }
-  for (size_t r = 0; r < rows; r += nm->rows) {
-    size_t at = (first + r) * p->cols, done = fours ? p->cols / 4 * 4 : 0;
+  size_t at = index * p->band * p->cols, end = band_end(p, index) * p->cols;
+  size_t run = fours && p->cols % 4 == 0 ? end - at : p->cols, done = fours ? run / 4 * 4 : 0;
+  for (; at < end; at += nm->rows * run) {
     if (done) bad |= project_run(p->score + at, done, nm->n, p->mask + at);
-    bad |= project_groups(p, at + done, p->cols - done);
+    bad |= project_groups(p, at + done, run - done);
   }
   p->bad[index] = bad;
 }

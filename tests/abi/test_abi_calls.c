@@ -2,7 +2,6 @@
 #include <check.h>
 #include <limits.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "call.h"

@@ -1,7 +1,6 @@
 /* What spcc profile, bench and cpu measure with, by a clock that goes on by one second at each
  * look. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "driver/fma_probe.h"
 #include "driver/recorder.h"

@@ -1,6 +1,5 @@
 /* The pairing of a gather's rows. */
 #include <check.h>
-#include <stdlib.h>
 
 #include "codegen/pairs.h"
 #include "tests/diff/diff_common.h"

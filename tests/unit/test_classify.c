@@ -1,6 +1,5 @@
 /* classify against counts worked out by hand, and against a naive count of blocks. */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "passes/passes.h"
