@@ -47,7 +47,8 @@ def parse_arguments(arguments):
     add("--models", type=words(cells.MODELS), default=cells.MODELS)
     add("--patterns", type=words(), default=cells.PATTERNS,
         help="dense, unstructured@S, RxC@S, N:M, N:MxR")
-    add("--sequences", type=words(kind=int), default=[32, 128, 384])
+    add("--sequences", type=words(kind=int),
+        help="default 32,128,384, and 512 for spcc")
     add("--batches", type=words(kind=int), default=[1, 8, 32])
     add("--threads", type=words(kind=int), default=[1, 2])
     names = list(engines.BY_NAME)
@@ -80,11 +81,20 @@ def parse_arguments(arguments):
     return a
 
 
+def list_matrix(a):
+    def matrix(names, sequences):
+        return cells.matrix(names, a.models, a.patterns, sequences, a.batches, a.threads, a.isa)
+
+    ours = [name for name in a.engines if name.startswith("spcc")]
+    if a.sequences or not ours:
+        return matrix(a.engines, a.sequences or cells.SEQUENCES)
+    return matrix(a.engines, cells.SEQUENCES) + matrix(ours, [cells.LONGEST])
+
+
 def list_cells(a):
     chosen = []
     if a.quick or a.matrix or not a.sweeps:
-        matrix = cells.matrix(a.engines, a.models, a.patterns, a.sequences, a.batches, a.threads,
-                              a.isa)
+        matrix = list_matrix(a)
         chosen += cells.axes(matrix) if a.axes else matrix
     if "density" in a.sweeps:
         chosen += cells.density_sweep(a.engines, a.isa)
@@ -121,16 +131,32 @@ def tool_output(*command):
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
+def commit():
+    return tool_output("git", "rev-parse", "--short=12", "HEAD")
+
+
 def new_results(a):
     return {
         "spcc": tool_output(a.spcc_path, "--version").splitlines()[0],
-        "commit": tool_output("git", "rev-parse", "--short=12", "HEAD"),
+        "commit": commit(),
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": ["sh", "scripts/bench.sh", *a.words],
         "machine": describe_machine(),
         "settings": {"rounds": a.rounds, "turn_ms": a.turn_ms, "realtime": a.realtime},
         "cells": [],
     }
+
+
+def earlier_results(path, now):
+    """Those of path, to be gone on with on the machine of now."""
+    with open(path) as file:
+        results = json.load(file)
+    before = results["machine"]
+    for fact in ("cpu", "family_model_stepping"):
+        if before[fact] != now["machine"][fact]:
+            sys.exit(f"error: {path} is of another machine ({before['cpu']}): give another --name")
+    before["cores"] = max(before["cores"], now["machine"]["cores"])
+    return results
 
 
 # ---- one cell ----
@@ -248,7 +274,7 @@ class Runner:
                 record.update(status="slow", reason="one run alone: it takes too long",
                               ns=turns.first[key])
         rate = stats.mark_slow(rounds)
-        return {"kind": cell.kind, "name": cell.name, "probe_median": rate,
+        return {"kind": cell.kind, "name": cell.name, "commit": commit(), "probe_median": rate,
                 "contestants": records, "rounds": rounds}
 
     def rounds(self, records, turns):
@@ -292,8 +318,7 @@ def measure_all(a, path):
     chosen = list_cells(a)
     results = new_results(a)
     if a.resume and os.path.exists(path):
-        with open(path) as file:
-            results = json.load(file)
+        results = earlier_results(path, results)
     done = {cell["name"] for cell in results["cells"]}
     # A request to end is an exception, so that it ends the engines too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by a signal"))

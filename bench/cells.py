@@ -10,6 +10,8 @@ PATTERNS = [
     "2:4x4",
 ]
 MODELS = ["base", "minilm"]
+SEQUENCES = [32, 128, 384]
+LONGEST = 512  # of spcc alone: what BERT's positions allow
 # Of the figures: the share of zeros in 4x1 blocks, and all lengths in groups of 16.
 DENSITY_SWEEP = ["0.5", "0.6", "0.7", "0.8", "0.85", "0.9", "0.95", "0.98"]
 LENGTH_SWEEP = range(1, 161)
@@ -34,6 +36,12 @@ class Contestant:
 def case_name(c):
     isa = "" if c.isa == "native" else f" {c.isa}"
     return f"{c.model} {c.pattern} s{c.sequence} b{c.batch} t{c.threads}{isa}"
+
+
+def order(c):
+    """Of a contestant, for sorting: its place in the matrix. Patterns of no matrix come last."""
+    known = PATTERNS.index(c.pattern) if c.pattern in PATTERNS else len(PATTERNS)
+    return (MODELS.index(c.model), c.isa, c.threads, c.sequence, c.batch, known)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Tables and figures of results."""
 
+import dataclasses
 import os
 
+import cells
 import engines
 import stats
 
@@ -39,18 +41,24 @@ def table(header, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def group_name(r):
-    model = {"base": "BERT-base shapes", "minilm": "all-MiniLM-L6-v2"}.get(r["model"], r["model"])
-    threads = "1 thread" if r["threads"] == 1 else f"{r['threads']} threads"
-    isa = "" if r["isa"] == "native" else f", {r['isa']}"
-    return f"{model}, sequence {r['sequence']}, batch {r['batch']}, {threads}{isa}"
+def first(cell):
+    """The cell's first contestant; in a matrix its case is that of all."""
+    names = [field.name for field in dataclasses.fields(cells.Contestant)]
+    return cells.Contestant(**{name: cell["contestants"][0][name] for name in names})
+
+
+def group_name(c):
+    model = {"base": "BERT-base shapes", "minilm": "all-MiniLM-L6-v2"}[c.model]
+    threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
+    isa = "" if c.isa == "native" else f", {c.isa}"
+    return f"{model}, sequence {c.sequence}, batch {c.batch}, {threads}{isa}"
 
 
 def groups(matrix):
-    """{title: cells} in the order of the results."""
+    """{title: cells} in the order of a whole matrix, however the cells were measured."""
     found = {}
-    for cell in matrix:
-        found.setdefault(group_name(cell["contestants"][0]), []).append(cell)
+    for cell in sorted(matrix, key=lambda cell: cells.order(first(cell))):
+        found.setdefault(group_name(first(cell)), []).append(cell)
     return found
 
 
@@ -64,7 +72,7 @@ def times_table(cell_list):
     rows = []
     for cell in cell_list:
         by_name = {r["engine"]: r for r in cell["contestants"]}
-        rows.append([cell["contestants"][0]["pattern"],
+        rows.append([first(cell).pattern,
                      *(entry(cell, by_name[n]) if n in by_name else "" for n in names)])
     return table(["ms", *names], rows)
 
@@ -75,7 +83,7 @@ def ratios_table(cell_list):
     rows = []
     for cell in cell_list:
         by_name = {r["engine"]: r for r in cell["contestants"]}
-        row = [cell["contestants"][0]["pattern"]]
+        row = [first(cell).pattern]
         for name in names:
             value = (name in by_name and "spcc" in by_name and
                      stats.ratio(cell["rounds"], by_name[name]["key"], by_name["spcc"]["key"]))
@@ -122,6 +130,11 @@ def settings_table(results):
              seen[n].get("settings", "")] for n in ENGINE_ORDER if n in seen]
     lines = ["| engine | version | ISA | settings |", "| --- | --- | --- | --- |"]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def commits(results):
+    """All that the cells are of: with --resume there may be several."""
+    return list(dict.fromkeys(cell.get("commit", results["commit"]) for cell in results["cells"]))
 
 
 def slow_turns(results):
@@ -185,9 +198,9 @@ def markdown(results, figures):
         f"{machine['cpu']} (family, model, stepping "
         f"{', '.join(machine['family_model_stepping'])}), "
         f"{machine['cores']} cores, {machine['memory_gb']} GB; {results['spcc']}, "
-        f"commit {results['commit']}. Medians in milliseconds. {slow[0]} of {slow[1]} turns were "
-        "slow by the FMA probe and are left out. † computes something else, ‡ uses more than "
-        "the asked instruction set.",
+        f"commit {', '.join(commits(results))}. Medians in milliseconds. {slow[0]} of {slow[1]} "
+        "turns were slow by the FMA probe and are left out. † computes something else, ‡ uses "
+        "more than the asked instruction set.",
         "",
     ]
     for title, cell_list in groups(of_kind(results, "matrix")).items():
@@ -232,9 +245,9 @@ def draw_latency(plot, results):
         plot.bar(xs, ys, 0.8 / len(names), label=name, color=f"C{i}")
     plot.set_yscale("log")
     plot.set_xticks(range(len(cell_list)),
-                    [c["contestants"][0]["pattern"] for c in cell_list], rotation=30, ha="right")
+                    [first(cell).pattern for cell in cell_list], rotation=30, ha="right")
     plot.set_ylabel("ms")
-    plot.set_title(group_name(cell_list[0]["contestants"][0]))
+    plot.set_title(group_name(first(cell_list[0])))
     return True
 
 

@@ -1,6 +1,7 @@
 """The parts of bench/ that only compute: statistics, cells, tables, and the protocol with a host
 that this file brings along."""
 
+import json
 import os
 import sys
 import tempfile
@@ -8,6 +9,7 @@ import unittest
 
 BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../bench")
 sys.path.insert(0, BENCH)
+import bench
 import cells
 import engines
 import measure
@@ -77,6 +79,21 @@ class Cells(unittest.TestCase):
         self.assertEqual(len({cell.name for cell in got}), 16)
         self.assertEqual([c.engine for c in got[0].contestants], ["torch", "spcc"])
 
+    def test_512_tokens_are_for_spcc_alone(self):
+        paths = [f"--{name}-path=." for name in ("spcc", "runtime", "probe", "venvs", "cache")]
+        usual = ["--models=base", "--patterns=dense", "--batches=1", "--threads=1", *paths]
+
+        def of(*more):
+            got = bench.list_cells(bench.parse_arguments([*usual, *more]))
+            return [(cell.contestants[0].sequence, [c.engine for c in cell.contestants])
+                    for cell in got]
+
+        both = ["torch", "spcc"]
+        self.assertEqual(of("--engines=torch,spcc"),
+                         [(32, both), (128, both), (384, both), (512, ["spcc"])])
+        self.assertEqual(of("--engines=torch,spcc", "--sequences=512"), [(512, both)])
+        self.assertEqual(of("--engines=torch"), [(n, ["torch"]) for n in (32, 128, 384)])
+
     def test_axes_differ_in_one_thing(self):
         got = cells.axes(cells.matrix(["spcc"], ["base"], ["dense"], [32, 128, 384], [1, 8], [1, 2], "native"))
         found = [(c.contestants[0].sequence, c.contestants[0].batch, c.contestants[0].threads) for c in got]
@@ -122,6 +139,27 @@ def results():
                         "memory_gb": 4, "flags": []}, "settings": {}, "cells": [cell]}
 
 
+class Resume(unittest.TestCase):
+    def resume(self, **now):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "results.json")
+            bench.write_results(path, results())
+            with open(path) as file:
+                self.assertEqual(json.load(file), results())
+            machine = results()["machine"] | now
+            return bench.earlier_results(path, {"machine": machine})
+
+    def test_results_of_this_machine_are_gone_on_with(self):
+        self.assertEqual(len(self.resume(cores=1)["cells"]), 1)
+        self.assertEqual(self.resume(cores=1)["machine"]["cores"], 2)
+        self.assertEqual(self.resume(cores=4)["machine"]["cores"], 4)
+
+    def test_results_of_another_machine_are_refused(self):
+        with self.assertRaises(SystemExit) as ended:
+            self.resume(cpu="D")
+        self.assertIn("of another machine (C)", str(ended.exception))
+
+
 class Tables(unittest.TestCase):
     def setUp(self):
         self.text = report.markdown(results(), [])
@@ -137,6 +175,22 @@ class Tables(unittest.TestCase):
         self.assertIn("torch takes 0.50 of spcc's time", self.text)
         self.assertIn("iree base dense s128 b1 t1: missing: no wheel", self.text)
         self.assertIn("differs from the reference by 0.5", self.text)
+
+    def test_cells_are_in_the_order_of_the_matrix(self):
+        got = results()
+        for pattern, batch in (("2:4", 8), ("dense", 8), ("2:4", 1)):
+            c = record("spcc", pattern=pattern, batch=batch)
+            got["cells"].append({"kind": "matrix", "name": "", "contestants": [c], "rounds": []})
+        text = report.markdown(got, [])
+        titles = [line for line in text.splitlines() if ", batch " in line]
+        self.assertEqual([t.split(", ")[2] for t in titles], ["batch 1", "batch 8"])
+        second = text[text.index("batch 8"):]
+        self.assertLess(second.index("| dense"), second.index("| 2:4"))
+
+    def test_all_commits_are_named(self):
+        got = results()
+        got["cells"].append(dict(got["cells"][0], commit="def"))
+        self.assertIn("commit abc, def.", report.markdown(got, []))
 
     def test_fit_is_per_percent_of_non_zeros(self):
         records, rounds = [], {}
