@@ -53,7 +53,7 @@ enum frame {
   F_ITEMS = 120, /* i32[batch + 1]: query tiles of the sequences before */
   F_EXEC = 128,
   F_THREADS = 136,
-  F_STEP = 144,        /* tiles in an item of the linear that runs now: 1 or 2 */
+  F_STEP = 144,        /* tiles in a group of the linear that runs now: 1 or 2 */
   F_SCRATCH_ROW = 152, /* bytes of a row of padded positions */
   F_NQ = 160,          /* live quarters of tokens: ceil(N / 16) */
   F_BQ = 168,          /* live quarters of sequences: ceil(batch / 16) */
@@ -71,7 +71,7 @@ enum frame {
 enum items {
   ITEMS_QUARTERS,  /* 16 tokens each: the live quarters */
   ITEMS_TILES,     /* 64 tokens each */
-  ITEMS_LINEAR,    /* ceil(tiles / F_STEP) * chunks */
+  ITEMS_LINEAR,    /* live quarters * chunks */
   ITEMS_ATTENTION, /* heads * query tiles of all sequences, or * sequences for one query each */
   ITEMS_UNPACK,    /* tiles, and one per sequence for the zeros */
   ITEMS_FIXED      /* `factor` of them */

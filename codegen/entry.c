@@ -76,8 +76,19 @@ static V emit_dispatch(cg *c, V task) {
   return fn;
 }
 
-/* Number of items of phase `p`; a linear also decides how many tiles an item has: two, unless that
- * leaves threads idle. */
+/* Tiles in a group of a linear: two, which then share the weights that are read, or one where that
+ * gives more threads whole groups. What a thread writes it reads again in the next step; only the
+ * tokens of a group that several threads share go from core to core. With two threads or more for
+ * every tile all groups are shared in any case. */
+static V linear_step(bld *b, V quarters, V threads) {
+  V over = b_rem(b, quarters, b_muli(b, threads, 2 * TILE_QUARTERS));
+  V even = b_eq(b, over, k64(b, 0)), alone = b_eq(b, threads, k64(b, 1));
+  V all_shared = b_ge(b, b_muli(b, threads, TILE_QUARTERS / 2), quarters);
+  V pairs = b_or(b, b_or(b, alone, even), all_shared);
+  return b_addi(b, b_zext(b, pairs), 1);
+}
+
+/* Number of items of phase `p`; a linear's groups are decided on the way. */
 static V phase_items(cg *c, const phase *p, V frame) {
   bld *b = &c->b;
   V tiles = b_load64(b, frame, p->per_batch ? F_BT : F_NT);
@@ -98,12 +109,10 @@ static V phase_items(cg *c, const phase *p, V frame) {
   case ITEMS_LINEAR:
     break;
   }
-  V pairs = b_shr(b, b_addi(b, tiles, 1), 1), threads = b_load64(b, frame, F_THREADS);
-  V items = b_muli(b, pairs, p->factor), enough = b_ge(b, items, b_muli(b, threads, 2));
-  V one = b_or(b, b_eq(b, threads, k64(b, 1)), enough);
-  V step = b_select(b, one, k64(b, 2), k64(b, 1));
+  V quarters = b_load64(b, frame, p->per_batch ? F_BQ : F_NQ);
+  V step = linear_step(b, quarters, b_load64(b, frame, F_THREADS));
   b_store(b, step, b_ati(b, frame, F_STEP), 8);
-  return b_muli(b, b_select(b, one, pairs, tiles), p->factor);
+  return b_muli(b, quarters, p->factor);
 }
 
 static void call_hook(bld *b, V exec, V hook, uint32_t step, uint32_t enter) {

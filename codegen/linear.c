@@ -223,7 +223,7 @@ static char *driver_key(cg *c, const linear *l) {
   return arena_printf(c->a, "%s.%s", key, c->b.isa->name);
 }
 
-/* The first chunk whose turn is item `item` of a group or a later one. */
+/* The first chunk whose turn is `item` of a group or a later one. */
 static V first_chunk(bld *b, const linear *l, V layer, V item) {
   V n = k64(b, 0);
   loop chunk = b_loop(b, k64(b, 0), k64(b, l->chunks), 1, &n, 1);
@@ -233,18 +233,20 @@ static V first_chunk(bld *b, const linear *l, V layer, V item) {
   return n;
 }
 
-/* The share of tile group `group` in the items [lo, hi). */
+/* The share of tile group `group` in the items [lo, hi): one for each chunk and live quarter. */
 static driver_args group_args(cg *c, const linear *l, V group, V lo, V hi) {
   bld *b = &c->b;
   V layer = b_arg(b, 0), step = b_arg(b, 5);
-  V first_tile = b_mul(b, group, step), first_item = b_muli(b, group, l->chunks);
+  V first_tile = b_mul(b, group, step);
   V y_at = b_muli(b, first_tile, (uint64_t)l->shape.m * TILE_BYTES);
   V x_at = b_muli(b, first_tile, (uint64_t)l->shape.k * TILE_BYTES);
-  V begin = b_sub(b, b_max(b, lo, first_item), first_item);
-  V end = b_sub(b, b_min(b, hi, b_addi(b, first_item, l->chunks)), first_item);
-  V chunk_lo = first_chunk(b, l, layer, begin), chunk_hi = first_chunk(b, l, layer, end);
   V rest = b_sub(b, b_arg(b, 4), b_muli(b, first_tile, TILE_QUARTERS));
   V quarters = b_min(b, rest, b_muli(b, step, TILE_QUARTERS));
+  V first_item = b_muli(b, first_tile, (uint64_t)TILE_QUARTERS * l->chunks);
+  V next_item = b_add(b, first_item, b_muli(b, quarters, l->chunks));
+  V begin = b_div(b, b_sub(b, b_max(b, lo, first_item), first_item), quarters);
+  V end = b_div(b, b_sub(b, b_min(b, hi, next_item), first_item), quarters);
+  V chunk_lo = first_chunk(b, l, layer, begin), chunk_hi = first_chunk(b, l, layer, end);
   V tiles = cg_quarter_tiles(c, quarters);
   return (driver_args){
       .layer = layer,
@@ -273,9 +275,10 @@ static V linear_driver(cg *c, const linear *l) {
   LLVMTypeRef t[] = {b->ptr, b->ptr, b->ptr, b->ptr, b->i64, b->i64, b->i64, b->i64};
   fn = b_function(b, key, b->none, t, 8);
   b_noinline(b);
-  V lo = b_arg(b, 6), hi = b_arg(b, 7), chunks = k64(b, l->chunks);
-  V last = b_div(b, b_addi(b, hi, l->chunks - 1), chunks);
-  loop group = b_loop(b, b_div(b, lo, chunks), last, 1, NULL, 0);
+  V lo = b_arg(b, 6), hi = b_arg(b, 7);
+  V items = b_muli(b, b_arg(b, 5), (uint64_t)TILE_QUARTERS * l->chunks); /* of a whole group */
+  V last = b_div(b, b_sub(b, b_add(b, hi, items), k64(b, 1)), items);
+  loop group = b_loop(b, b_div(b, lo, items), last, 1, NULL, 0);
   driver_args d = group_args(c, l, group.i, lo, hi);
   if (l->prefill) over_rows(c, l, &d, true);
   for (uint32_t i = 0; i < l->v->part_count; i++)
