@@ -118,12 +118,14 @@ class Process:
 
 
 class Probe:
-    """The FMA rate of cores; one process for each set of cores."""
+    """The FMA rate of cores, and how far they are from each other; one process for each set of
+    cores."""
 
     def __init__(self, path, realtime):
         self.path, self.realtime, self.processes = path, realtime, {}
 
-    def rate(self, cores):
+    def look(self, cores):
+        """GFLOP/s of the slowest, and the nanoseconds of a round trip between two (0 for one)."""
         key = tuple(sorted(cores))
         if key not in self.processes:
             self.processes[key] = subprocess.Popen(
@@ -135,7 +137,8 @@ class Probe:
         process = self.processes[key]
         process.stdin.write("\n")
         process.stdin.flush()
-        return float(process.stdout.readline())
+        rate, round_trip_ns = process.stdout.readline().split()
+        return float(rate), float(round_trip_ns)
 
     def close(self):
         for process in self.processes.values():
@@ -192,15 +195,16 @@ class Turns:
     def turn(self, key):
         def work(process, cores):
             estimate, start = self.estimate[key], time.monotonic()
-            before = self.probe.rate(cores)
+            before = self.probe.look(cores)
             if estimate < LONG_RUN_NS:
                 process.run(1)
             ns = process.run(self.count(estimate))
             self.estimate[key] = statistics.median(ns)
-            after = self.probe.rate(cores)
+            after = self.probe.look(cores)
             if self.realtime:
                 time.sleep(RT_REST * (time.monotonic() - start))
-            return {"ns": ns, "probe": [before, after]}
+            rates, round_trips = zip(before, after)
+            return {"ns": ns, "probe": rates, "round_trip_ns": round_trips}
 
         return self.attempt(key, work)
 

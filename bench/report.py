@@ -69,12 +69,15 @@ def engines_of(cell_list):
 
 def times_table(cell_list):
     names = engines_of(cell_list)
+    trips = [stats.round_trip(cell["rounds"]) for cell in cell_list]
     rows = []
-    for cell in cell_list:
+    for cell, trip in zip(cell_list, trips):
         by_name = {r["engine"]: r for r in cell["contestants"]}
         rows.append([first(cell).pattern,
                      *(entry(cell, by_name[n]) if n in by_name else "" for n in names)])
-    return table(["ms", *names], rows)
+        if any(trips):
+            rows[-1].append(f"{trip:.0f}" if trip else "")
+    return table(["ms", *names, *(["core to core, ns"] if any(trips) else [])], rows)
 
 
 def ratios_table(cell_list):

@@ -20,6 +20,13 @@ def mark_slow(rounds):
     return median
 
 
+def round_trip(rounds):
+    """The median of the nanoseconds in which a cache line went from core to core and back; None for
+    one core, and where it was not measured."""
+    ns = [ns for turns in rounds for turn in turns.values() for ns in turn.get("round_trip_ns", ())]
+    return statistics.median(ns) if any(ns) else None
+
+
 def good_turns(rounds, key):
     """The turns of a contestant that are not slow, or all when each of them is."""
     turns = [turns[key] for turns in rounds if key in turns]

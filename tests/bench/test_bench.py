@@ -168,6 +168,20 @@ class Tables(unittest.TestCase):
         self.assertIn("| ms | torch | tensorflow | iree | spcc |", self.text)
         self.assertIn("| dense | 10.0 | 61000 | missing | 20.0 † |", self.text)
 
+    def test_the_way_between_cores_has_a_column(self):
+        self.assertNotIn("core to core", self.text)
+        got = results()
+        for turns in got["cells"][0]["rounds"]:
+            for at, one in zip((90, 370), turns.values()):
+                one["round_trip_ns"] = [at, at]
+        text = report.markdown(got, [])
+        self.assertIn("| ms | torch | tensorflow | iree | spcc | core to core, ns |", text)
+        self.assertIn("| dense | 10.0 | 61000 | missing | 20.0 † | 230 |", text)
+        for turns in got["cells"][0]["rounds"]:
+            for one in turns.values():
+                one["round_trip_ns"] = [0, 0]
+        self.assertNotIn("core to core", report.markdown(got, []))
+
     def test_ratios_are_of_spcc(self):
         self.assertIn("| dense | 0.50x |  |  |", self.text)
 
