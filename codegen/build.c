@@ -254,6 +254,16 @@ V vsplat(bld *b, V scalar) {
   return LLVMBuildShuffleVector(b->b, one, LLVMGetPoison(vec), LLVMConstNull(b->vi), "");
 }
 
+V vlookup(bld *b, const double *table, V index) {
+  V lane[16];
+  for (uint32_t i = 0; i < 16; i++)
+    lane[i] = kf(b, table[i]);
+  V args[] = {LLVMConstVector(lane, 16), index};
+  static const char name[] = "llvm.x86.avx512.permvar.sf.512";
+  unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
+  return b_call(b, LLVMGetIntrinsicDeclaration(b->mod, id, NULL, 0), args, 2);
+}
+
 static uint32_t vector_bytes(const bld *b) {
   return b->isa->lanes * 4;
 }

@@ -118,6 +118,8 @@ void b_set(bld *b, V local, V value);
 /* ---- vectors of f32 ---- */
 V vk(const bld *b, double v); /* constant splat */
 V vsplat(bld *b, V scalar);
+/* AVX-512: lane i is table[index[i] mod 16], of 16 constants; index is of i32. */
+V vlookup(bld *b, const double *table, V index);
 V vload(bld *b, V p, uint64_t at); /* aligned to the vector */
 V vload_unaligned(bld *b, V p, uint64_t at);
 void vstore(bld *b, V v, V p, uint64_t at);

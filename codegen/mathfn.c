@@ -80,7 +80,7 @@ static const double tail_poly[] = {-0x1.988422p-3, -0x1.1d37ap-3, -0x1.81469ap-8
 
 /* x Phi(x) = h + |h| - |h| erfc(sqrt 2 |h|) with h = x / 2; the last term vanishes long before 3.
  * Relative L2 error on normal x: 3.4e-8, of which rounding the result is 2.6e-8. */
-V m_gelu(bld *b, V x) {
+static V gelu_by_root(bld *b, V x) {
   V h = vmul(b, x, vk(b, 0.5)), size = vabs(b, h);
   V a = vmin(b, size, vk(b, 3.0));
   V r = horner(b, a, tail_poly, 8);
@@ -89,6 +89,48 @@ V m_gelu(bld *b, V x) {
   V p4 = vmul(b, p2, p2), p8 = vmul(b, p4, p4);
   V positive = vadd(b, h, size); /* max(x, 0) */
   return vfma(b, LLVMBuildFNeg(b->b, a, ""), p8, positive);
+}
+
+/* piece_poly[k][i] d^k, summed over k, is a Phi(-a) with a = i PIECE + d, |d| <= PIECE / 2. */
+enum { PIECES = 16, PIECE_DEGREE = 5 };
+static const double PIECE = 0.375;
+static const double piece_poly[PIECE_DEGREE + 1][PIECES] = {
+    {0, 0x1.0fbddap-3, 0x1.5c198p-3, 0x1.2c32d6p-3, 0x1.9a76a6p-4, 0x1.d2e35cp-5, 0x1.c2a496p-6,
+     0x1.74a8e8p-7, 0x1.096694p-8, 0x1.468976p-10, 0x1.5babdp-12, 0x1.40b6d4p-14, 0x1.008462p-16,
+     0x1.63fa1cp-19, 0x1.acb614p-22, 0x1.c03004p-25},
+    {0x1p-1, 0x1.b70f46p-3, 0x1.95f59ap-11, -0x1.baa428p-4, -0x1.050e92p-3, -0x1.93c67p-4,
+     -0x1.e4e1e6p-5, -0x1.dc423cp-6, -0x1.876f54p-7, -0x1.10723p-8, -0x1.437004p-10,
+     -0x1.48ee46p-12, -0x1.1f6edp-14, -0x1.b08f0ep-17, -0x1.18b4c2p-19, -0x1.3a947cp-22},
+    {-0x1.988416p-2, -0x1.620092p-2, -0x1.bb46c8p-3, -0x1.3eaep-4, 0x1.09327ap-6, 0x1.ab0584p-5,
+     0x1.8e270ep-5, 0x1.fdcd56p-6, 0x1.fc4bfcp-7, 0x1.9cae9p-8, 0x1.16b8fep-9, 0x1.3cfb34p-11,
+     0x1.31c89ep-13, 0x1.f6f02cp-16, 0x1.61d688p-18, 0x1.ab09aap-21},
+    {-0x1.8106d8p-15, 0x1.6f5fbep-4, 0x1.08fdcap-3, 0x1.bcf074p-4, 0x1.d03412p-5, 0x1.553f6p-7,
+     -0x1.9e5f12p-7, -0x1.07a6f4p-6, -0x1.6b12f8p-7, -0x1.6d6628p-8, -0x1.22a7bep-9,
+     -0x1.79d526p-11, -0x1.9876bap-13, -0x1.73277ep-15, -0x1.1d73ap-17, -0x1.75723cp-20},
+    {0x1.1351cep-4, 0x1.7ed7dep-5, 0x1.3efc74p-8, -0x1.d18beep-6, -0x1.258c56p-5, -0x1.82d13ep-6,
+     -0x1.fd91d4p-8, 0x1.aad18cp-10, 0x1.0796c6p-8, 0x1.8b1cc6p-9, 0x1.900814p-10, 0x1.366ad8p-11,
+     0x1.831e1cp-13, 0x1.8d2adp-15, 0x1.53db16p-17, 0x1.e96a28p-20},
+    {-0x1.2b2dcap-8, -0x1.362f84p-6, -0x1.7296cep-6, -0x1.70efbep-7, 0x1.5a2fb4p-9, 0x1.2179f4p-7,
+     0x1.d45f1ap-8, 0x1.7b15a8p-9, 0x1.a8b3ep-16, -0x1.b624dp-11, -0x1.601308p-11, -0x1.5f4adcp-12,
+     -0x1.053684p-13, -0x1.338a2ap-15, -0x1.2700d4p-17, -0x1.d4c802p-20}};
+
+/* x Phi(x) = max(x, 0) - |x| Phi(-|x|), the last term by pieces, 0 where they end. As many
+ * instructions as the other form, but half as many multiplications: 1.5 times as fast where the
+ * rest has units of its own (Zen 5). Relative L2 error on normal x: 2.7e-8, of which
+ * rounding the result is 2.5e-8. */
+static V gelu_by_pieces(bld *b, V x) {
+  V a = vmin(b, vabs(b, x), vk(b, (PIECES - 0.501) * PIECE)), magic = vk(b, 0x1.8p23);
+  V sum = vfma(b, a, vk(b, 1 / PIECE), magic); /* the piece in its lowest bits */
+  V piece = LLVMBuildBitCast(b->b, sum, b->vi, ""), at = vsub(b, sum, magic);
+  V d = vfma(b, at, vk(b, -PIECE), a), p = vlookup(b, piece_poly[PIECE_DEGREE], piece);
+  for (uint32_t k = PIECE_DEGREE; k-- > 0;)
+    p = vfma(b, p, d, vlookup(b, piece_poly[k], piece));
+  return vsub(b, vmax(b, vk(b, 0.0), x), p);
+}
+
+V m_gelu(bld *b, V x) {
+  bool lookups = !b->scalar && b->isa->lanes == PIECES;
+  return lookups ? gelu_by_pieces(b, x) : gelu_by_root(b, x);
 }
 
 V m_tanh(bld *b, V x) {
