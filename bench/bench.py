@@ -85,7 +85,7 @@ def list_matrix(a):
     def matrix(names, sequences):
         return cells.matrix(names, a.models, a.patterns, sequences, a.batches, a.threads, a.isa)
 
-    ours = [name for name in a.engines if name.startswith("spcc")]
+    ours = [name for name in a.engines if name in engines.OURS]
     if a.sequences or not ours:
         return matrix(a.engines, a.sequences or cells.SEQUENCES)
     return matrix(a.engines, cells.SEQUENCES) + matrix(ours, [cells.LONGEST])
@@ -131,14 +131,10 @@ def tool_output(*command):
     return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
-def commit():
-    return tool_output("git", "rev-parse", "--short=12", "HEAD")
-
-
 def new_results(a):
     return {
         "spcc": tool_output(a.spcc_path, "--version").splitlines()[0],
-        "commit": commit(),
+        "commit": tool_output("git", "rev-parse", "--short=12", "HEAD"),
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": ["sh", "scripts/bench.sh", *a.words],
         "machine": describe_machine(),
@@ -162,8 +158,9 @@ def earlier_results(path, now):
 # ---- one cell ----
 
 class Runner:
-    def __init__(self, a):
+    def __init__(self, a, commit):
         self.a = a
+        self.commit = commit  # that spcc was built from, whatever is committed meanwhile
         self.version = tool_output(a.spcc_path, "--version").splitlines()[0]
         self.store = store.Store(os.path.join(a.cache_path, "store"), a.spcc_path,
                                  1e9 * a.cache_gb)
@@ -274,8 +271,8 @@ class Runner:
                 record.update(status="slow", reason="one run alone: it takes too long",
                               ns=turns.first[key])
         rate = stats.mark_slow(rounds)
-        return {"kind": cell.kind, "name": cell.name, "commit": commit(), "probe_median": rate,
-                "contestants": records, "rounds": rounds}
+        return {"kind": cell.kind, "name": cell.name, "commit": self.commit,
+                "probe_median": rate, "contestants": records, "rounds": rounds}
 
     def rounds(self, records, turns):
         with measure.above_engines(self.a.realtime):
@@ -317,12 +314,12 @@ def write_results(path, results):
 def measure_all(a, path):
     chosen = list_cells(a)
     results = new_results(a)
+    runner, start = Runner(a, results["commit"]), time.monotonic()
     if a.resume and os.path.exists(path):
         results = earlier_results(path, results)
     done = {cell["name"] for cell in results["cells"]}
     # A request to end is an exception, so that it ends the engines too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by a signal"))
-    runner, start = Runner(a), time.monotonic()
     for number, cell in enumerate(chosen):
         if cell.name in done:
             continue

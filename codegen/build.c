@@ -98,9 +98,10 @@ V b_call(bld *b, V fn, const V *args, uint32_t n) {
   return b_call_type(b, LLVMGlobalGetValueType(fn), fn, args, n);
 }
 
+/* overload: the type that stands behind the name; NULL where none does. */
 static V intrinsic(bld *b, const char *name, LLVMTypeRef overload, const V *args, uint32_t n) {
   unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-  V fn = LLVMGetIntrinsicDeclaration(b->mod, id, &overload, 1);
+  V fn = LLVMGetIntrinsicDeclaration(b->mod, id, &overload, overload != NULL);
   return b_call(b, fn, args, n);
 }
 
@@ -239,8 +240,7 @@ static V splat_constant(const bld *b, V scalar) {
 void b_prefetch(bld *b, V p, uint64_t at) {
   enum { READ = 0, FIRST_LEVEL = 3, DATA = 1 };
   V args[] = {b_ati(b, p, at), k32(b, READ), k32(b, FIRST_LEVEL), k32(b, DATA)};
-  unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", strlen("llvm.prefetch"));
-  b_call(b, LLVMGetIntrinsicDeclaration(b->mod, id, &b->ptr, 1), args, 4);
+  intrinsic(b, "llvm.prefetch", b->ptr, args, 4);
 }
 
 V vk(const bld *b, double v) {
@@ -259,9 +259,7 @@ V vlookup(bld *b, const double *table, V index) {
   for (uint32_t i = 0; i < 16; i++)
     lane[i] = kf(b, table[i]);
   V args[] = {LLVMConstVector(lane, 16), index};
-  static const char name[] = "llvm.x86.avx512.permvar.sf.512";
-  unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
-  return b_call(b, LLVMGetIntrinsicDeclaration(b->mod, id, NULL, 0), args, 2);
+  return intrinsic(b, "llvm.x86.avx512.permvar.sf.512", NULL, args, 2);
 }
 
 static uint32_t vector_bytes(const bld *b) {

@@ -92,9 +92,10 @@ static V linear_step(bld *b, V quarters, V threads) {
 static V phase_items(cg *c, const phase *p, V frame) {
   bld *b = &c->b;
   V tiles = b_load64(b, frame, p->per_batch ? F_BT : F_NT);
+  V quarters = b_load64(b, frame, p->per_batch ? F_BQ : F_NQ);
   switch (p->items) {
   case ITEMS_QUARTERS:
-    return b_load64(b, frame, p->per_batch ? F_BQ : F_NQ);
+    return quarters;
   case ITEMS_TILES:
     return tiles;
   case ITEMS_UNPACK:
@@ -109,7 +110,6 @@ static V phase_items(cg *c, const phase *p, V frame) {
   case ITEMS_LINEAR:
     break;
   }
-  V quarters = b_load64(b, frame, p->per_batch ? F_BQ : F_NQ);
   V step = linear_step(b, quarters, b_load64(b, frame, F_THREADS));
   b_store(b, step, b_ati(b, frame, F_STEP), 8);
   return b_muli(b, quarters, p->factor);

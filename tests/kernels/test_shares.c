@@ -155,39 +155,43 @@ START_TEST(blocks_count_with_their_zeros) {
 }
 END_TEST
 
+static arena *mem;
+static loaded *full; /* every weight */
+
+static void setup(void) {
+  mem = diff_arena();
+  full = loaded_new(mem, model(mem, full_rows(mem, 0, OUTPUTS)));
+  full->fill = FILL;
+}
+
+static void teardown(void) {
+  loaded_free(full);
+  arena_free(mem);
+}
+
 /* No thread has much more to do than another, with any number of tokens: less than a twentieth, and
  * what a chunk of outputs does not divide. */
 START_TEST(threads_share_any_number_of_tokens_evenly) {
-  arena *a = diff_arena();
-  loaded *m = loaded_new(a, model(a, full_rows(a, 0, OUTPUTS)));
-  m->fill = FILL;
   for (uint32_t tokens = 16; tokens <= MAX_TOKENS; tokens += 16)
     for (uint32_t threads = 2; threads <= MAX_TASKS; threads++) {
-      watch w = watched(a, m, spcc_cpu(), tokens, threads);
+      watch w = watched(mem, full, spcc_cpu(), tokens, threads);
       size_t even = (size_t)OUTPUTS * tokens / threads;
       for (uint32_t i = 0; i < threads; i++)
         ck_assert_msg(w.task[i].words <= even + even / 20 + (size_t)64 * OUTPUTS / 8,
                       "%u tokens: thread %u of %u writes %zu of %zu", tokens, i, threads,
                       w.task[i].words, even);
     }
-  loaded_free(m);
-  arena_free(a);
 }
 END_TEST
 
 /* As many tiles as threads, or some times as many: a thread's outputs are tokens of its own. */
 START_TEST(threads_have_tokens_of_their_own) {
-  arena *a = diff_arena();
-  loaded *m = loaded_new(a, model(a, full_rows(a, 0, OUTPUTS)));
-  m->fill = FILL;
   for (uint32_t threads = 2; threads <= MAX_TASKS; threads++)
     for (uint32_t tokens = 64 * threads; tokens <= MAX_TOKENS; tokens += 64 * threads) {
-      watch w = watched(a, m, spcc_cpu(), tokens, threads);
+      watch w = watched(mem, full, spcc_cpu(), tokens, threads);
       for (uint32_t i = 0; i < threads; i++)
         ck_assert_uint_eq(w.task[i].hi - w.task[i].lo, w.task[i].words);
     }
-  loaded_free(m);
-  arena_free(a);
 }
 END_TEST
 
@@ -196,8 +200,11 @@ int main(void) {
   TCase *t = untimed_case("shares");
   tcase_add_test(t, threads_share_by_cost);
   tcase_add_test(t, blocks_count_with_their_zeros);
-  tcase_add_test(t, threads_share_any_number_of_tokens_evenly);
-  tcase_add_test(t, threads_have_tokens_of_their_own);
   suite_add_tcase(s, t);
+  TCase *tokens = untimed_case("tokens");
+  tcase_add_checked_fixture(tokens, setup, teardown);
+  tcase_add_test(tokens, threads_share_any_number_of_tokens_evenly);
+  tcase_add_test(tokens, threads_have_tokens_of_their_own);
+  suite_add_tcase(s, tokens);
   return run_suite(s);
 }
