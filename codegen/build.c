@@ -5,8 +5,8 @@
 #include <string.h>
 
 const isa isa_table[ISA_COUNT] = {
-#define ISA(level, name, cpu, features, cpu_level, lanes, regs, dr, dv, bv)                        \
-  [level] = {level, name, cpu, features, cpu_level, lanes, regs, dr, dv, bv},
+#define ISA(level, name, cpu, features, cpu_level, lanes, regs, dv, bv)                            \
+  [level] = {level, name, cpu, features, cpu_level, lanes, regs, dv, bv},
 #include "codegen/isa.def"
 #undef ISA
 };
@@ -98,8 +98,7 @@ V b_call(bld *b, V fn, const V *args, uint32_t n) {
   return b_call_type(b, LLVMGlobalGetValueType(fn), fn, args, n);
 }
 
-/* overload: the type that stands behind the name; NULL where none does. */
-static V intrinsic(bld *b, const char *name, LLVMTypeRef overload, const V *args, uint32_t n) {
+V b_intrinsic(bld *b, const char *name, LLVMTypeRef overload, const V *args, uint32_t n) {
   unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
   V fn = LLVMGetIntrinsicDeclaration(b->mod, id, &overload, overload != NULL);
   return b_call(b, fn, args, n);
@@ -173,9 +172,6 @@ V b_select(bld *b, V cond, V yes, V no) {
 V b_zext(bld *b, V x) {
   return LLVMBuildZExt(b->b, x, b->i64, "");
 }
-V b_sext(bld *b, V x) {
-  return LLVMBuildSExt(b->b, x, b->i64, "");
-}
 V b_is_null(bld *b, V p) {
   return LLVMBuildIsNull(b->b, p, "");
 }
@@ -240,7 +236,7 @@ static V splat_constant(const bld *b, V scalar) {
 void b_prefetch(bld *b, V p, uint64_t at) {
   enum { READ = 0, FIRST_LEVEL = 3, DATA = 1 };
   V args[] = {b_ati(b, p, at), k32(b, READ), k32(b, FIRST_LEVEL), k32(b, DATA)};
-  intrinsic(b, "llvm.prefetch", b->ptr, args, 4);
+  b_intrinsic(b, "llvm.prefetch", b->ptr, args, 4);
 }
 
 V vk(const bld *b, double v) {
@@ -259,7 +255,7 @@ V vlookup(bld *b, const double *table, V index) {
   for (uint32_t i = 0; i < 16; i++)
     lane[i] = kf(b, table[i]);
   V args[] = {LLVMConstVector(lane, 16), index};
-  return intrinsic(b, "llvm.x86.avx512.permvar.sf.512", NULL, args, 2);
+  return b_intrinsic(b, "llvm.x86.avx512.permvar.sf.512", NULL, args, 2);
 }
 
 static uint32_t vector_bytes(const bld *b) {
@@ -300,7 +296,7 @@ V vdiv(bld *b, V x, V y) {
   return LLVMBuildFDiv(b->b, x, y, "");
 }
 V vfma(bld *b, V x, V y, V z) {
-  return intrinsic(b, "llvm.fma", LLVMTypeOf(x), (V[]){x, y, z}, 3);
+  return b_intrinsic(b, "llvm.fma", LLVMTypeOf(x), (V[]){x, y, z}, 3);
 }
 void vfma_tile(bld *b, V *acc, uint32_t rows, uint32_t n, V p, uint64_t at, uint64_t step,
                const V *x) {
@@ -318,10 +314,10 @@ V vmin(bld *b, V x, V y) {
   return b_select(b, LLVMBuildFCmp(b->b, LLVMRealOLT, x, y, ""), x, y);
 }
 V vabs(bld *b, V x) {
-  return intrinsic(b, "llvm.fabs", LLVMTypeOf(x), &x, 1);
+  return b_intrinsic(b, "llvm.fabs", LLVMTypeOf(x), &x, 1);
 }
 V vsqrt(bld *b, V x) {
-  return intrinsic(b, "llvm.sqrt", LLVMTypeOf(x), &x, 1);
+  return b_intrinsic(b, "llvm.sqrt", LLVMTypeOf(x), &x, 1);
 }
 
 V vlane_mask(bld *b, V base, V lo, V hi) {

@@ -17,11 +17,11 @@
 typedef struct isa {
   enum isa_level level;
   const char *name, *cpu, *features;
-  uint32_t cpu_level;              /* SPCC_CPU_… */
-  uint32_t lanes;                  /* f32 in a vector */
-  uint32_t registers;              /* vector registers */
-  uint32_t dense_rows, dense_vecs; /* register tile of the dense kernel */
-  uint32_t block_vecs;             /* vectors of tokens in a block kernel's register tile */
+  uint32_t cpu_level;  /* SPCC_CPU_… */
+  uint32_t lanes;      /* f32 in a vector */
+  uint32_t registers;  /* vector registers */
+  uint32_t dense_vecs; /* vectors of tokens in a dense kernel's register tile */
+  uint32_t block_vecs; /* the same of a block kernel */
 } isa;
 extern const isa isa_table[ISA_COUNT];
 
@@ -61,6 +61,8 @@ void b_stays_on_stack(bld *b);
 void b_return(bld *b, V value); /* NULL: nothing */
 V b_call(bld *b, V fn, const V *args, uint32_t n);
 V b_call_type(bld *b, LLVMTypeRef type, V fn, const V *args, uint32_t n);
+/* Calls one of LLVM's own; overload: the type that stands behind its name, NULL where none does. */
+V b_intrinsic(bld *b, const char *name, LLVMTypeRef overload, const V *args, uint32_t n);
 
 /* ---- debug information ---- */
 /* From here on functions have a place in a file, until b_debug_end. */
@@ -94,7 +96,6 @@ V b_or(bld *b, V x, V y);
 V b_not(bld *b, V x);
 V b_select(bld *b, V cond, V yes, V no);
 V b_zext(bld *b, V x); /* to i64 */
-V b_sext(bld *b, V x); /* to i64 */
 V b_is_null(bld *b, V p);
 /* a*x + c for constants a, c. */
 V b_affine(bld *b, V x, uint64_t a, uint64_t c);

@@ -88,6 +88,11 @@ void cg_over_quarters(cg *c, V live, uint32_t most, quarters_body *body, void *c
 
 /* ---- addresses ---- */
 
+uint64_t stream_ahead(const bld *b, uint32_t vecs) {
+  uint32_t tokens = vecs * b->isa->lanes;
+  return tokens < TILE ? (uint64_t)STREAM_AHEAD * TILE / tokens : STREAM_AHEAD;
+}
+
 V cg_vector_at(cg *c, V p, V step, uint64_t at, uint32_t j) {
   bld *b = &c->b;
   uint32_t per_tile = TILE / b->isa->lanes;

@@ -67,6 +67,10 @@ enum frame {
   FRAME_BYTES = 256
 };
 
+/* Where fields of the caller's structs lie. */
+#define CALL(field) offsetof(spcc_call, field)
+#define EXEC(field) offsetof(spcc_exec, field)
+
 /* How many items of work a phase has. */
 enum items {
   ITEMS_QUARTERS,  /* 16 tokens each: the live quarters */
@@ -274,6 +278,9 @@ enum {
   CACHE_LINE = 64,
   STREAM_AHEAD = 2048 /* bytes of weights to fetch early: about 1000 cycles with 64 tokens */
 };
+/* How far ahead of it a kernel fetches its stream, in bytes, that takes `vecs` vectors of tokens:
+ * fewer tokens read it faster. */
+uint64_t stream_ahead(const bld *b, uint32_t vecs);
 /* Vector j of what begins at `p` in the first tile, `at` bytes on; further tiles are `step` bytes
  * apart. */
 V cg_vector_at(cg *c, V p, V step, uint64_t at, uint32_t j);

@@ -123,9 +123,6 @@ typedef struct checker {
   uint32_t buffer_count, read_only; /* the first read_only ones may overlap each other */
 } checker;
 
-#define CALL(field) offsetof(spcc_call, field)
-#define EXEC(field) offsetof(spcc_exec, field)
-
 static void refuse_if(checker *k, V cond, spcc_status status) {
   b_return_if(k->b, cond, k64(k->b, status));
 }
@@ -156,6 +153,19 @@ static void check_dims(checker *k) {
   b_return_if(b, b_or(b, no_batch, no_sequence), k64(b, SPCC_OK));
 }
 
+static void remember_buffer(checker *k, V p, V size) {
+  V at = b_ati(k->b, k->buffers, (uint64_t)k->buffer_count * 16);
+  b_store(k->b, p, at, 8);
+  b_store(k->b, size, b_ati(k->b, at, 8), 8);
+  k->buffer_count++;
+}
+
+/* The same of one that may be absent. */
+static void remember_optional(checker *k, V p, V size) {
+  V absent = b_is_null(k->b, p);
+  remember_buffer(k, p, b_select(k->b, absent, k64(k->b, 0), size));
+}
+
 static void check_lengths(checker *k) {
   bld *b = k->b;
   V lengths = b_loadp(b, k->call, CALL(lengths));
@@ -172,6 +182,7 @@ static void check_lengths(checker *k) {
   b_set(b, total, sum);
   b_end(b, &given);
   k->rows = b_get(b, b->i64, total);
+  remember_optional(k, lengths, b_muli(b, k->batch, 4));
 }
 
 /* Bytes that a caller's tensor must have. */
@@ -183,27 +194,16 @@ static V tensor_bytes(checker *k, const ir_type *t) {
   return b_muli(k->b, per_token ? k->rows : k->batch, row);
 }
 
-static void remember_buffer(checker *k, V p, V size) {
-  V at = b_ati(k->b, k->buffers, (uint64_t)k->buffer_count * 16);
-  b_store(k->b, p, at, 8);
-  b_store(k->b, size, b_ati(k->b, at, 8), 8);
-  k->buffer_count++;
-}
-
 static void check_tensor(checker *k, V pointers, V sizes, uint32_t index, const ir_value *v) {
   bld *b = k->b;
   V p = b_loadp(b, pointers, (uint64_t)index * 8), need = tensor_bytes(k, &v->type);
-  V used = b_local(b, b->i64, NULL);
-  b_set(b, used, k64(b, 0));
+  bool optional = v->kind == IR_INPUT && v->optional;
+  if (!optional) refuse_if(k, b_is_null(b, p), SPCC_E_NULL);
   branch given = b_if(b, b_not(b, b_is_null(b, p)));
   refuse_if(k, misaligned(b, p, 4), SPCC_E_ALIGN);
   refuse_if(k, b_lt(b, b_load64(b, sizes, (uint64_t)index * 8), need), SPCC_E_SIZE);
-  b_set(b, used, need);
-  b_else(b, &given);
-  bool optional = v->kind == IR_INPUT && v->optional;
-  if (!optional) refuse_if(k, b_eq(b, k64(b, 0), k64(b, 0)), SPCC_E_NULL);
   b_end(b, &given);
-  remember_buffer(k, p, b_get(b, b->i64, used));
+  remember_optional(k, p, need);
 }
 
 static void check_tensors(checker *k) {
@@ -243,16 +243,16 @@ static void check_workspace(checker *k, V workspace_bytes) {
 
 static void check_weights(checker *k) {
   bld *b = k->b;
-  V w = b_loadp(b, k->call, CALL(weights));
+  V w = b_loadp(b, k->call, CALL(weights)), blob_size = k64(b, k->c->blob.size);
+  if (k->c->o->external_weights) refuse_if(k, b_is_null(b, w), SPCC_E_NULL);
   branch given = b_if(b, b_not(b, b_is_null(b, w)));
   refuse_if(k, misaligned(b, w, 64), SPCC_E_ALIGN);
   V size = b_load64(b, k->call, CALL(weights_bytes));
-  refuse_if(k, b_lt(b, size, k64(b, k->c->blob.size)), SPCC_E_SIZE);
+  refuse_if(k, b_lt(b, size, blob_size), SPCC_E_SIZE);
   refuse_if(k, b_ne(b, b_load64(b, w, 0), k64(b, WEIGHTS_MAGIC)), SPCC_E_DIGEST);
   refuse_if(k, b_ne(b, b_load64(b, w, 8), k64(b, k->c->digest)), SPCC_E_DIGEST);
-  b_else(b, &given);
-  if (k->c->o->external_weights) refuse_if(k, b_eq(b, k64(b, 0), k64(b, 0)), SPCC_E_NULL);
   b_end(b, &given);
+  remember_optional(k, w, blob_size);
 }
 
 /* No output and no byte of the workspace may lie in another buffer. */
@@ -286,12 +286,12 @@ V emit_check(cg *c, V workspace_bytes, V detect) {
   bld *b = &c->b;
   V fn = b_function(b, arena_printf(c->a, "%s.check", c->g->name), b->i64, &b->ptr, 1);
   checker k = {.c = c, .b = b, .call = b_arg(b, 0)};
-  uint32_t tensors = c->g->output_count + 1;
+  uint32_t buffers = c->g->output_count + 3; /* and lengths, weights, workspace */
   for (uint32_t i = 0; i < c->g->count; i++)
-    tensors += c->g->values[i].kind == IR_INPUT;
+    buffers += c->g->values[i].kind == IR_INPUT;
   refuse_if(&k, b_is_null(b, k.call), SPCC_E_NULL);
   refuse_if(&k, misaligned(b, k.call, 8), SPCC_E_ALIGN);
-  k.buffers = b_local(b, LLVMArrayType2(b->i64, (uint64_t)tensors * 2), NULL);
+  k.buffers = b_local(b, LLVMArrayType2(b->i64, (uint64_t)buffers * 2), NULL);
   V level = b_local(b, b->i64, NULL);
   refuse_if(&k, b_lt(b, b_load32(b, k.call, CALL(size)), k64(b, sizeof(spcc_call))), SPCC_E_ABI);
   check_cpu(&k, detect, level);
@@ -301,9 +301,9 @@ V emit_check(cg *c, V workspace_bytes, V detect) {
   check_exec(&k);
   check_dims(&k);
   check_lengths(&k);
+  check_weights(&k);
   check_tensors(&k);
   check_workspace(&k, workspace_bytes);
-  check_weights(&k);
   check_overlap(&k);
   b_return(b, LLVMBuildShl(b->b, b_get(b, b->i64, level), k64(b, 32), ""));
   return fn;

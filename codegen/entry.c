@@ -1,37 +1,25 @@
 /* The exported functions, and how a step's items reach the caller's threads. */
 #include "codegen/cg.h"
 
-#define CALL(field) offsetof(spcc_call, field)
-#define EXEC(field) offsetof(spcc_exec, field)
-
 /* What parallel_for's task gets: on the stack of dispatch. */
 enum task_arg { T_FRAME = 0, T_FN = 8, T_ITEMS = 16, T_TASKS = 24, TASK_BYTES = 32 };
 
 enum { MXCSR_FAST = 0x9fc0 /* all exceptions masked, flush to zero, denormals are zero */ };
 
-static void mxcsr(bld *b, const char *name, V p) {
-  size_t n = 0;
-  while (name[n])
-    n++;
-  V fn = LLVMGetIntrinsicDeclaration(b->mod, LLVMLookupIntrinsicID(name, n), NULL, 0);
-  b_call(b, fn, &p, 1);
-}
-
-/* Saves the caller's floating-point state and sets ours; returns where it is kept. */
-static V enter_fast_math(bld *b) {
-  V saved = b_local(b, b->i32, NULL), fast = b_local(b, b->i32, NULL);
-  mxcsr(b, "llvm.x86.sse.stmxcsr", saved);
-  b_set(b, fast, k32(b, MXCSR_FAST));
-  mxcsr(b, "llvm.x86.sse.ldmxcsr", fast);
-  return saved;
-}
-static void leave_fast_math(bld *b, V saved) {
-  mxcsr(b, "llvm.x86.sse.ldmxcsr", saved);
-}
-
 static LLVMTypeRef phase_type(bld *b) {
   LLVMTypeRef t[] = {b->ptr, b->i64, b->i64, b->i64};
   return LLVMFunctionType(b->none, t, 4, 0);
+}
+
+/* Does items lo … hi - 1 of a phase in our floating-point state. The caller's functions see theirs:
+ * threads that they start inherit it. */
+static void call_phase(bld *b, V fn, V frame, V lo, V hi, V task) {
+  V saved = b_local(b, b->i32, NULL), fast = b_local(b, b->i32, NULL);
+  b_intrinsic(b, "llvm.x86.sse.stmxcsr", NULL, &saved, 1);
+  b_set(b, fast, k32(b, MXCSR_FAST));
+  b_intrinsic(b, "llvm.x86.sse.ldmxcsr", NULL, &fast, 1);
+  b_call_type(b, phase_type(b), fn, (V[]){frame, lo, hi, task}, 4);
+  b_intrinsic(b, "llvm.x86.sse.ldmxcsr", NULL, &saved, 1);
 }
 
 /* void task(arg, u32 i): the i-th share of the items. */
@@ -43,10 +31,8 @@ static V emit_task(cg *c) {
   V items = b_load64(b, arg, T_ITEMS), tasks = b_load64(b, arg, T_TASKS);
   V lo = b_div(b, b_mul(b, items, i), tasks);
   V hi = b_div(b, b_mul(b, items, b_addi(b, i, 1)), tasks);
-  V saved = enter_fast_math(b);
-  V args[] = {b_loadp(b, arg, T_FRAME), lo, hi, i};
-  b_call_type(b, phase_type(b), b_loadp(b, arg, T_FN), args, 4);
-  leave_fast_math(b, saved);
+  V frame = b_loadp(b, arg, T_FRAME), phase_fn = b_loadp(b, arg, T_FN);
+  call_phase(b, phase_fn, frame, lo, hi, i);
   b_return(b, NULL);
   return fn;
 }
@@ -69,8 +55,7 @@ static V emit_dispatch(cg *c, V task) {
   V for_args[] = {exec, LLVMBuildTrunc(b->b, tasks, b->i32, ""), task, arg};
   b_call_type(b, for_type, b_loadp(b, exec, EXEC(parallel_for)), for_args, 4);
   b_else(b, &many);
-  V args[] = {frame, k64(b, 0), items, k64(b, 0)};
-  b_call_type(b, phase_type(b), phase_fn, args, 4);
+  call_phase(b, phase_fn, frame, k64(b, 0), items, k64(b, 0));
   b_end(b, &many);
   b_return(b, NULL);
   return fn;
@@ -198,16 +183,13 @@ static void emit_run(cg *c, V check, V prologue, const V *models) {
   V ready = b_call(b, prologue, (V[]){call, frame}, 2);
   code = status(b, ready);
   b_return_if(b, b_ne(b, ready, k64(b, SPCC_OK)), code);
-  V saved = enter_fast_math(b);
   for (uint32_t i = 0; i < c->o->level_count; i++) {
     uint32_t cpu = isa_table[c->o->levels[i]].cpu_level;
     branch fits = b_if(b, b_ge(b, level, k64(b, cpu)));
     b_call(b, models[i], args, 2);
-    leave_fast_math(b, saved);
     b_return(b, k32(b, SPCC_OK));
     LLVMPositionBuilderAtEnd(b->b, fits.no);
   }
-  leave_fast_math(b, saved);
   b_return(b, k32(b, SPCC_E_CPU)); /* not reached: check refuses such a CPU */
 }
 

@@ -51,10 +51,8 @@ static V load_word(const gather *k, V row, uint32_t unit) {
   return k->group < 8 ? b_zext(b, word) : word;
 }
 
-/* Fewer tokens read the stream faster. */
 static void fetch(const gather *k, V at, uint64_t size) {
-  uint32_t tokens = k->vecs * k->c->b.isa->lanes;
-  uint64_t ahead = tokens < TILE ? (uint64_t)STREAM_AHEAD * TILE / tokens : STREAM_AHEAD;
+  uint64_t ahead = stream_ahead(&k->c->b, k->vecs);
   for (uint64_t done = 0; done < size; done += CACHE_LINE)
     b_prefetch(&k->c->b, at, ahead + done);
 }

@@ -33,10 +33,9 @@ static void multiply_add(bld *b, V *acc, uint32_t rows, uint32_t vecs, V x, uint
 }
 
 /* The weights of a large model come from memory, and a stream that is read as slowly as this one is
- * not prefetched far enough by the machine. Fewer tokens read it faster. Past the end of a record
- * comes the next one. */
+ * not prefetched far enough by the machine. Past the end of a record comes the next one. */
 static void prefetch_weights(bld *b, V w, uint32_t count, uint32_t vecs) {
-  uint64_t ahead = (uint64_t)STREAM_AHEAD * TILE / (vecs * b->isa->lanes);
+  uint64_t ahead = stream_ahead(b, vecs);
   for (uint32_t at = 0; at < count * 4; at += CACHE_LINE)
     b_prefetch(b, w, ahead + at);
 }

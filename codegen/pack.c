@@ -37,7 +37,7 @@ static void pad(buffer *b, size_t align) {
 
 /* One part being packed. */
 typedef struct packer {
-  arena *scratch, *a;
+  arena *a;
   const ir_part *p;
   const float *w;
   const unsigned char *support; /* [m, k]: 1 where this part takes the weight */
@@ -195,8 +195,8 @@ static uint32_t lowest_in_bucket(const packer *q, const uint32_t *with, uint32_t
 static void gather_record(packer *q, const uint32_t *rows, uint32_t n, uint32_t lo, uint32_t hi,
                           bool list_empty, buffer *out) {
   uint32_t units_max = (hi - lo) / q->p->c, lowest;
-  uint32_t *with = arena_array(q->scratch, uint32_t, units_max + 1);
-  gathered g = {rows, n, lo, hi, arena_array(q->scratch, uint32_t, n + 1)};
+  uint32_t *with = arena_array(q->a, uint32_t, units_max + 1);
+  gathered g = {rows, n, lo, hi, arena_array(q->a, uint32_t, n + 1)};
   for (uint32_t i = 0; i < n; i++) {
     for (uint32_t col = lo; col < hi; col += q->p->c)
       g.units[i] += run_taken(q, rows[i], col);
@@ -227,8 +227,8 @@ static row_bits list_bits(const packer *q, const uint32_t *rows, uint32_t n, uin
                           uint32_t hi, bool list_empty) {
   row_bits u = {.lo = lo, .units = (hi - lo) / q->p->c};
   u.words = u.units / 64 + 1;
-  u.row = arena_array(q->scratch, uint32_t, n + 1);
-  u.bits = arena_array(q->scratch, uint64_t, (size_t)n *u.words + 1);
+  u.row = arena_array(q->a, uint32_t, n + 1);
+  u.bits = arena_array(q->a, uint64_t, (size_t)n *u.words + 1);
   for (uint32_t i = 0; i < n; i++) {
     uint64_t *bits = u.bits + (size_t)u.n * u.words;
     bool any = list_empty;
@@ -284,8 +284,8 @@ static void put_pair(packer *q, const row_bits *u, const row_pair *p) {
 /* Buckets of pairs by rising numbers of units. */
 static void pair_record(packer *q, const row_bits *u, uint32_t *field) {
   static const unsigned char behind[PAIR_AHEAD];
-  row_pair *pairs = arena_array(q->scratch, row_pair, u->n / 2 + 1);
-  uint32_t count = pair_rows(q->scratch, u->bits, u->words, u->n, pairs), buckets = 0;
+  row_pair *pairs = arena_array(q->a, row_pair, u->n / 2 + 1);
+  uint32_t count = pair_rows(q->a, u->bits, u->words, u->n, pairs), buckets = 0;
   for (uint32_t i = 0, end; i < count; i = end) {
     const row_pair *p = &pairs[i];
     for (end = i; end < count && pairs[end].shared == p->shared && pairs[end].own == p->own;)
@@ -367,8 +367,7 @@ packed_part pack_part(arena *a, const ir_graph *g, const ir_value *v, uint32_t i
   uint32_t m = (uint32_t)w->type.dim[0], k = (uint32_t)w->type.dim[1];
   unsigned char *support = arena_alloc(a, (size_t)m * k, 64);
   ir_part_support(g, v, index, support);
-  packer q = {.scratch = a,
-              .a = a,
+  packer q = {.a = a,
               .p = &v->parts[index],
               .w = w->tensor->data,
               .support = support,

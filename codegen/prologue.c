@@ -11,8 +11,6 @@ typedef struct prologue {
   V start, base, items, src, pos, kbias;
 } prologue;
 
-#define CALL(field) offsetof(spcc_call, field)
-
 static V element32(bld *b, V array, V i) {
   return b_at(b, array, b_muli(b, i, 4));
 }

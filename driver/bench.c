@@ -154,10 +154,8 @@ static bool report(bench *b) {
 
 static double largest_difference(const float *x, const float *y, size_t count) {
   double largest = 0;
-  for (size_t i = 0; i < count; i++) {
-    double difference = fabs((double)x[i] - (double)y[i]);
-    if (!(difference <= largest)) largest = difference; /* a NaN is the largest */
-  }
+  for (size_t i = 0; i < count; i++)
+    largest = stats_larger(largest, fabs((double)x[i] - (double)y[i]));
   return largest;
 }
 

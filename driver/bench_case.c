@@ -1,13 +1,12 @@
 /* What is measured: a model or a shared object, its inputs, the flags that say how. */
-#include <string.h>
 
 #include "driver/engine.h"
+#include "support/text.h"
 
 enum { ID_LIMIT = 30000 };
 
 bool case_is_yaml(const char *path) {
-  size_t n = strlen(path);
-  return n < 3 || strcmp(path + n - 3, ".so") != 0;
+  return !text_ends_with(path, ".so");
 }
 
 /* Flags that have no meaning for what is measured. */

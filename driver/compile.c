@@ -6,6 +6,7 @@
 #include "driver/model.h"
 #include "driver/output.h"
 #include "frontend/suggest.h"
+#include "support/text.h"
 
 enum emit { WRITE_OBJ, WRITE_SHARED, WRITE_ASM, WRITE_LLVM, WRITE_IR };
 
@@ -120,15 +121,10 @@ static bool compile_code(job *j) {
   return store(j, r.object, r.header, r.weights);
 }
 
-static bool ends_in_so(const char *path) {
-  size_t n = strlen(path);
-  return n > 3 && !strcmp(path + n - 3, ".so");
-}
-
 static int check_flags(job *j) {
   driver *dr = j->dr;
   const char *path = flag_text(dr, F_OUT, "");
-  if (j->emit == WRITE_OBJ && !flag_given(dr, F_EMIT) && ends_in_so(path))
+  if (j->emit == WRITE_OBJ && !flag_given(dr, F_EMIT) && text_ends_with(path, ".so"))
     return usage_error(dr, "-o %s: add --emit=shared for a shared object, or end the name in .o",
                        path);
   if (flag_given(dr, F_PASSES) && j->emit != WRITE_IR)

@@ -133,8 +133,10 @@ static bool measure(estimate *e) {
 
 /* ---- reporting ---- */
 
-static double times(double dense, double now) {
-  return now > 0 ? dense / now : 1;
+/* What was gained over dense: such as 2.50x, or free where nothing is left to compute. */
+static const char *gain(const estimate *e, const row *r) {
+  if (r->ms == 0 && r->dense_ms > 0) return "free";
+  return arena_printf(e->dr->arena, "%.2fx", r->ms > 0 ? r->dense_ms / r->ms : 1);
 }
 
 static const char *shape_of(const estimate *e, const row *r) {
@@ -149,7 +151,7 @@ static void print_row(const estimate *e, int width, const row *r) {
     printf(" %6.1f%% %-26s", 100 * r->zeros, r->cut);
   else
     printf(" %7s %-26s", "", "");
-  printf(" %9.4f %6.1f%% %8.2fx", r->ms, 100 * r->ms / e->total.ms, times(r->dense_ms, r->ms));
+  printf(" %9.4f %6.1f%% %9s", r->ms, 100 * r->ms / e->total.ms, gain(e, r));
   if (tuned) printf(" %11.4f", r->measured_ms);
   printf("\n");
 }
@@ -229,8 +231,8 @@ int cmd_estimate(driver *dr) {
   stage_begin(dr, "read");
   int code = read_model(&e);
   if (code != EXIT_OK) return code;
-  e.costs = e.options.pass.costs ? *e.options.pass.costs : cost_shipped(e.options.pass.isa);
-  e.options.passes = "fold,dead,fuse,permute,partition";
+  e.costs = cost_of(&e.options.pass);
+  e.options.passes = "fold,dead,first,fuse,permute,partition";
   if (!build_passes(dr, e.g, &e.options, NULL, NULL) || !probe(&e)) return EXIT_REJECTED;
   predict(&e);
   if (e.options.tune && !measure(&e)) return EXIT_REJECTED;

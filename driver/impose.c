@@ -17,8 +17,9 @@ typedef struct imposer {
 } imposer;
 
 static int bad_impose(const imposer *p, const char *text, const char *why) {
-  return usage_error(p->dr, "--impose=%s: %s; 're:ffn=4x1@0.9' and 'pooler.dense=2:4' are examples",
-                     text, why);
+  return usage_error(
+      p->dr, "--impose=%s: %s; 're:intermediate=4x1@0.9' and 'pooler.dense=2:4' are examples", text,
+      why);
 }
 
 static bool in_list(const imposer *p, const ir_value *w) {

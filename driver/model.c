@@ -6,6 +6,7 @@
 #include "driver/output.h"
 #include "driver/tune.h"
 #include "frontend/sparsity.h"
+#include "support/text.h"
 
 enum { IR_TEXT_MAX = 16 << 20 };
 /* Constants up to this size stand in the IR text itself. */
@@ -14,8 +15,7 @@ enum { INLINE_ELEMENTS = 64 };
 /* ---- IR text ---- */
 
 bool path_is_ir(const char *path) {
-  size_t n = strlen(path);
-  return n > 3 && !strcmp(path + n - 3, ".ir");
+  return text_ends_with(path, ".ir");
 }
 
 char *constants_path(arena *a, const char *ir_path) {

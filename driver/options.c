@@ -98,7 +98,7 @@ static bool read_costs(driver *dr, build_options *o) {
   machine_costs *costs = arena_new_one(dr->arena, machine_costs);
   const char *path = costs_path(dr);
   if (!path || !costs_read(dr, path, costs)) return false;
-  o->pass.costs = &costs->table[o->pass.isa];
+  o->pass.costs = costs->table;
   return true;
 }
 
@@ -123,7 +123,7 @@ static bool read_name(driver *dr, build_options *o) {
   if (!o->overrides.name || model_name_ok(o->overrides.name)) return true;
   return diag_error(dr->diag, loc_file(NULL), E_NAME,
                     "--name=%s: a C identifier of at most 63 characters is expected that is no "
-                    "keyword and begins with neither 'spcc' nor '_'",
+                    "keyword, not 'llvm', and begins with neither 'spcc' nor '_'",
                     o->overrides.name);
 }
 

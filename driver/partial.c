@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "support/sha256.h"
+#include "support/text.h"
 
 enum { KEY_MAX = 256, NUMBERS = 6, TENSORS = 3 }; /* of a weight: itself, its mask, its report */
 
@@ -59,8 +60,7 @@ static const char *key_of(driver *dr, const model_source *m, const prune_weight 
 /* ---- the folder ---- */
 
 static bool is_ours(const char *name) {
-  size_t n = strlen(name), s = strlen(layer_suffix);
-  return strcmp(name, key_name) == 0 || (n > s && strcmp(name + n - s, layer_suffix) == 0);
+  return strcmp(name, key_name) == 0 || text_ends_with(name, layer_suffix);
 }
 
 static void remove_files(driver *dr, const char *folder) {

@@ -96,13 +96,14 @@ static size_t layer_end(const pruning *p, size_t begin) {
   return end;
 }
 
-/* SparseLLM prunes both linears of a feed-forward part together: the weight `up` and the next. */
+/* SparseLLM prunes both linears of a feed-forward part together, the weight `up` and the next, if
+ * the recipe asks for the same of both. */
 static bool is_ffn(const layer *l, size_t up) {
   const prune_weight *w = l->p->list + up;
   return w->options->method == SPO_SPARSELLM && up + 1 < l->end &&
          w[1].options->method == SPO_SPARSELLM &&
          text_ends_with(w->name, "intermediate.dense.weight") &&
-         memcmp(&w->options->goal, &w[1].options->goal, sizeof w->options->goal) == 0;
+         spo_recipe_hash(w->options) == spo_recipe_hash(w[1].options);
 }
 
 /* ---- what the linears read ---- */

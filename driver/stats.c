@@ -21,3 +21,7 @@ double stats_median(double *values, size_t count) {
   stats_sort(values, count);
   return stats_percentile(values, count, 0.5);
 }
+
+double stats_larger(double a, double b) {
+  return isnan(a) || a >= b ? a : b;
+}

@@ -10,5 +10,7 @@ void stats_sort(double *values, size_t count);
 double stats_percentile(const double *sorted, size_t count, double share);
 /* The median of at least one value; sorts them. */
 double stats_median(double *values, size_t count);
+/* The larger of two differences; a NaN is the largest. */
+double stats_larger(double a, double b);
 
 #endif

@@ -189,8 +189,8 @@ static bool choose(const tuner *t, const class *c, tuned_class *out) {
 }
 
 bool tune_graph(driver *dr, const ir_graph *g, build_options *o) {
-  cost_table shipped = cost_shipped(o->pass.isa);
-  tuner t = {.dr = dr, .g = g, .o = o, .costs = o->pass.costs ? o->pass.costs : &shipped};
+  cost_table costs = cost_of(&o->pass);
+  tuner t = {.dr = dr, .g = g, .o = o, .costs = &costs};
   if (!tune_cache_read(dr, o->pass.isa, &t.cache)) return false;
   find_classes(&t);
   bool ok = measure_all(&t);

@@ -169,7 +169,7 @@ static bool check_keys(const node *n) {
 
 /* Attributes that a pass writes are not for users. */
 static bool user_has_attr(enum ir_op op, enum ir_attr attr) {
-  return ir_op_has_attr(op, attr) && attr != A_chunk_rows && attr != A_tile_group;
+  return ir_op_has_attr(op, attr) && attr != A_chunk_rows;
 }
 
 static bool unknown_attr(const node *n, const ynode *key) {

@@ -153,7 +153,8 @@ bool model_name_ok(const char *name) {
   if (length == 0 || length > MAX_NAME || !is_letter(name[0])) return false;
   for (size_t i = 0; i < length; i++)
     if (!is_word_char(name[i])) return false;
-  return strncmp(name, "spcc", 4) != 0 && !is_reserved(name);
+  /* Functions inside are <name>.…, and those of LLVM's own are llvm.… */
+  return strncmp(name, "spcc", 4) != 0 && strcmp(name, "llvm") != 0 && !is_reserved(name);
 }
 
 const char *model_name_from_path(arena *a, const char *path) {

@@ -6,6 +6,7 @@
 
 #include "frontend/json.h"
 #include "frontend/safetensors.h"
+#include "support/text.h"
 
 /* All shards stay open, so they are far fewer than a process may have files. */
 enum { MAX_SHARDS = 512, MAX_INDEX = ST_MAX_HEADER, CHUNK = 1 << 20 };
@@ -194,11 +195,6 @@ static st_set *open_index(arena *a, diag *d, const char *dir, const char *name) 
 
 /* ---- a folder ---- */
 
-static bool has_suffix(const char *name, const char *suffix) {
-  size_t length = strlen(name), tail = strlen(suffix);
-  return length > tail && !strcmp(name + length - tail, suffix);
-}
-
 st_set *st_open_folder(arena *a, diag *d, const char *dir) {
   const char **names, *only = NULL;
   size_t count, files = 0;
@@ -207,7 +203,7 @@ st_set *st_open_folder(arena *a, diag *d, const char *dir) {
   for (size_t i = 0; i < count; i++) {
     one |= !strcmp(names[i], ONE_FILE);
     index |= !strcmp(names[i], INDEX_FILE);
-    if (!has_suffix(names[i], SUFFIX)) continue;
+    if (!text_ends_with(names[i], SUFFIX)) continue;
     only = names[i];
     files++;
   }

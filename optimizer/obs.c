@@ -69,7 +69,9 @@ static uint64_t dropped_before(const spo_obs *o, size_t column, uint64_t *units)
   const spo_pattern *p = &o->goal->pattern;
   *units = (uint64_t)o->rows * column;
   if (p->kind == SPO_BLOCK) *units /= p->rows * p->cols;
-  return *units - spo_keep_count(*units, o->goal->sparsity);
+  double sparsity = o->goal->sparsity;
+  spo_pattern_implies(p, &sparsity);
+  return *units - spo_keep_count(*units, sparsity);
 }
 
 static void keep_mask(const surgery *s) {

@@ -20,6 +20,10 @@ cost_table cost_shipped(enum isa_level isa) {
   return t;
 }
 
+cost_table cost_of(const pass_options *options) {
+  return options->costs ? options->costs[options->isa] : cost_shipped(options->isa);
+}
+
 double cost_total(const cost_table *t, const cost_counts *n) {
   double sum = 0;
   for (int i = 0; i < COST_COUNT; i++)

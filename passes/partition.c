@@ -97,8 +97,10 @@ static void remark(const partitioner *q, const char *weight) {
   }
   const char *measured =
       q->tuned ? arena_printf(q->c->arena, ", measured %.1fx", q->tuned->gain) : "";
-  diag_remark(q->c->diag, q->v->loc, "%s: %s, predicted %.1fx dense%s", head, describe(q),
-              q->list[0].cost / q->best->cost, measured);
+  const char *predicted = q->best->cost > 0 ? arena_printf(q->c->arena, "predicted %.1fx dense",
+                                                           q->list[0].cost / q->best->cost)
+                                            : "nothing to multiply";
+  diag_remark(q->c->diag, q->v->loc, "%s: %s, %s%s", head, describe(q), predicted, measured);
 }
 
 /* ---- the pass ---- */
@@ -116,9 +118,8 @@ static void partition_linear(pass_context *c, const cost_table *costs, ir_graph 
 }
 
 bool pass_partition(ir_graph *g, pass_context *c) {
-  cost_table shipped = cost_shipped(c->options->isa);
-  const cost_table *costs = c->options->costs ? c->options->costs : &shipped;
+  cost_table costs = cost_of(c->options);
   for (uint32_t i = 0; i < g->count; i++)
-    if (ir_is_op(&g->values[i], OP_linear)) partition_linear(c, costs, g, &g->values[i]);
+    if (ir_is_op(&g->values[i], OP_linear)) partition_linear(c, &costs, g, &g->values[i]);
   return true;
 }

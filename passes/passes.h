@@ -39,7 +39,7 @@ typedef struct pass_options {
   enum sparse_mode sparse;
   pattern sparse_pattern;   /* with SPARSE_PATTERN */
   enum isa_level isa;       /* the highest level of the object: partition and schedule follow it */
-  const cost_table *costs;  /* NULL: those that spcc comes with */
+  const cost_table *costs;  /* [ISA_COUNT]; NULL: those that spcc comes with */
   const tuned_class *tuned; /* with SPARSE_AUTO, goes before the cost model */
   uint32_t tuned_count;
   bool keep_order; /* permute leaves every channel where it is */
@@ -117,6 +117,8 @@ typedef struct cost_counts {
 
 /* The constants that spcc comes with. */
 cost_table cost_shipped(enum isa_level isa);
+/* Those by which a compilation with these options decides. */
+cost_table cost_of(const pass_options *options);
 /* The time of what was counted, on one core, in the unit of cost.def. */
 double cost_total(const cost_table *t, const cost_counts *n);
 /* What a call of `tokens` tokens does. */

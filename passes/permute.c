@@ -339,8 +339,8 @@ static void permute(rewrite *r, permuter *q, const bridge *b) {
 }
 
 bool pass_permute(ir_graph *g, pass_context *c) {
-  cost_table shipped = cost_shipped(c->options->isa);
-  permuter q = {.c = c, .g = g, .costs = c->options->costs ? c->options->costs : &shipped};
+  cost_table costs = cost_of(c->options);
+  permuter q = {.c = c, .g = g, .costs = &costs};
   rewrite r = rewrite_begin(g);
   bool any = !c->options->keep_order && c->options->sparse != SPARSE_OFF;
   ir_id count = g->count;

@@ -11,7 +11,7 @@ const pass pipeline[] = {
     /* name        run             min -O  what it leaves true */
     {"fold", pass_fold, 1, "constant factors and shifts live in weights and biases"},
     {"dead", pass_dead, 1, "no value that reaches no output; no neuron or head that is zero"},
-    {"first", pass_first, 1, "no value of every token that only its first tokens are used of"},
+    {"first", pass_first, 1, "no value has rows for all tokens where only first tokens are used"},
     {"fuse", pass_fuse, 0, "linear, embed and attention take in the ops around them"},
     {"permute", pass_permute, 1, "channels that no one outside sees stand where that is cheapest"},
     {"partition", pass_partition, 0, "every linear has parts that sum to its weight"},
@@ -36,7 +36,7 @@ void pipeline_forget(ir_graph *g) {
     v->slot = IR_NO_SLOT;
     if (!ir_is_op(v, OP_linear)) continue;
     v->part_count = 0;
-    v->attr[A_chunk_rows].i = v->attr[A_tile_group].i = 0;
+    v->attr[A_chunk_rows].i = 0;
   }
   g->slot_count = 0;
 }

@@ -4,7 +4,6 @@
 #include "passes/passes.h"
 
 enum {
-  TILE_GROUP = 2,     /* token tiles in one item */
   DENSE_GROUP = 6,    /* outputs of a dense register tile */
   CHUNKS = 16,        /* chunks of a large linear */
   CHUNKS_GATHER = 8,  /* fewer: buckets of rows with as many units should stay long, */
@@ -55,7 +54,6 @@ bool pass_schedule(ir_graph *g, pass_context *c) {
     ir_value *v = &g->values[i];
     if (!ir_is_op(v, OP_linear)) continue;
     v->attr[A_chunk_rows].i = chunk_rows(v, (uint32_t)ir_in(g, v, 1)->type.dim[0]);
-    v->attr[A_tile_group].i = TILE_GROUP;
     for (uint32_t p = 0; p < v->part_count; p++) {
       ir_part *part = &v->parts[p];
       if (part->kernel != K_gather && part->k_block == 0) part->k_block = l2_slab(part);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The arrows between the folders: support <- ir <- {frontend, passes, codegen} <- driver, and
+# The arrows between the folders: support <- ir <- {frontend, passes} <- driver, passes <- codegen <- driver, and
 # runtime, text and optimizer stand alone; frontend fills the recipes of optimizer's public headers.
 # Each row names a folder, the project's headers that its files may include, and those of the
 # libraries below that they may use.

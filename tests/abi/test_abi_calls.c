@@ -263,6 +263,24 @@ START_TEST(alias) {
 }
 END_TEST
 
+/* Lengths are read again when the workspace is written. */
+START_TEST(alias_of_lengths) {
+  static const int32_t lengths[] = {9, 1};
+  char *work = b.call->workspace;
+  size_t bytes = (size_t)usual.batch * sizeof *lengths;
+  char *const places[] = {work, work + b.call->workspace_bytes / 64 * 64 - 64,
+                          (char *)b.out[OUT_STATES], (char *)b.out[OUT_POOLED] + 4};
+  for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+    memcpy(places[i], lengths, bytes);
+    spcc_call call = *b.call;
+    call.lengths = (const int32_t *)(const void *)places[i];
+    ck_assert_int_eq(b.model->run(&call), SPCC_E_ALIAS);
+    memset(places[i], 0x7f, bytes); /* what outputs_untouched expects */
+  }
+  outputs_untouched();
+}
+END_TEST
+
 START_TEST(neighbours_are_no_alias) {
   /* All buffers in one block, each beginning where the one before ends; equal inputs share one. */
   size_t sizes[] = {b.in_bytes[IN_IDS], b.out_bytes[OUT_STATES], b.out_bytes[OUT_POOLED]};
@@ -300,6 +318,9 @@ START_TEST(external_weights) {
     refused(b.call, SPCC_E_DIGEST);
     weights[at] ^= 1;
   }
+  REFUSED(SPCC_E_ALIAS, workspace, weights);
+  REFUSED(SPCC_E_ALIAS, workspace, weights + (size - 1) / 64 * 64);
+  REFUSED_AT(SPCC_E_ALIAS, void *, out, OUT_STATES, weights + 64);
   outputs_untouched();
   run_ok(&b);
 }
@@ -351,6 +372,7 @@ static TCase *calls_of(const char *name, void (*setup)(void)) {
   tcase_add_test(c, threads);
   tcase_add_test(c, workspace_grows_with_threads);
   tcase_add_test(c, alias);
+  tcase_add_test(c, alias_of_lengths);
   tcase_add_test(c, neighbours_are_no_alias);
   return c;
 }

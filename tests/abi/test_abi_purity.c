@@ -185,6 +185,55 @@ START_TEST(state_is_kept_when_refused) {
 }
 END_TEST
 
+/* ---- what the caller's functions see ---- */
+
+static uint32_t callbacks, other_states; /* how many, and the bits of MXCSR that were not its own */
+
+static void note_state(void) {
+  callbacks++;
+  other_states |= _mm_getcsr() ^ MXCSR_DEFAULT;
+}
+
+static void noting_for(const spcc_exec *exec, uint32_t n, void (*task)(void *, uint32_t),
+                       void *arg) {
+  (void)exec;
+  for (uint32_t i = 0; i < n; i++) {
+    note_state();
+    task(arg, i);
+  }
+  note_state();
+}
+
+static void noting_hook(const spcc_exec *exec, uint32_t step, uint32_t enter) {
+  (void)exec, (void)step, (void)enter;
+  note_state();
+}
+
+/* Threads that parallel_for or a hook starts inherit the state: it has to be the caller's. */
+START_TEST(callbacks_have_the_callers_state) {
+  const model *models[] = {&tiny, &generic, &other};
+  for (uint32_t i = 0; i < 9; i++) {
+    shape s = usual;
+    s.threads = i / 3 + 1;
+    buffers b;
+    buffers_init(&b, models[i % 3], s, PLAIN, 1);
+    spcc_exec exec = reverse_exec(s.threads);
+    exec.parallel_for = noting_for;
+    exec.hook = noting_hook;
+    spcc_call call = *b.call;
+    call.exec = &exec;
+    callbacks = other_states = 0;
+    _mm_setcsr(MXCSR_DEFAULT);
+    spcc_status status = b.model->run(&call);
+    _mm_setcsr(MXCSR_DEFAULT);
+    ck_assert_int_eq(status, SPCC_OK);
+    ck_assert_uint_gt(callbacks, 0);
+    ck_assert_uint_eq(other_states & ~0x3fu, 0); /* but for the flags of what has happened */
+    buffers_free(&b);
+  }
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("abi_purity");
   TCase *c = untimed_case("purity");
@@ -193,6 +242,7 @@ int main(void) {
   tcase_add_test(c, no_malloc);
   tcase_add_test(c, state_is_kept);
   tcase_add_test(c, state_is_kept_when_refused);
+  tcase_add_test(c, callbacks_have_the_callers_state);
   suite_add_tcase(s, c);
   return run_suite(s);
 }

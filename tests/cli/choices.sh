@@ -43,6 +43,16 @@ grep -q 'compiled dense, as asked for$' .err || fail "--sparse=off: $(cat .err)"
 run "$SPCC" in.yaml --sparse=8x8 --remarks -o off.o
 grep -q 'compiled dense, no kernel runs 8x8 on this shape$' .err || fail "--sparse=8x8: $(cat .err)"
 
+# A weight of zeros is not so many times faster.
+{
+  head -c -576 in.safetensors
+  head -c 576 /dev/zero
+} >zero.safetensors
+sed 's/in.safetensors/zero.safetensors/' in.yaml >zero.yaml
+run "$SPCC" zero.yaml --remarks -o zero.o
+grep -q ': w \[16, 8\]: 100.0 % zeros, .* by gather, nothing to multiply$' .err || fail "zeros: $(cat .err)"
+rm zero.*
+
 # The constants decide: dense that costs nothing is chosen, at 100 times the cost it is not.
 level=$(sed -n 's/^\(x86-64-v[0-9]\)\.dense .*/\1/p' in.costs | tail -n 1)
 for factor in 0 100; do

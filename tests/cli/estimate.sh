@@ -1,7 +1,7 @@
 # spcc estimate: what cannot be imposed, and what is printed for what can.
 . "${0%/*}/lib.sh"
 make_model
-see="'re:ffn=4x1@0.9' and 'pooler.dense=2:4' are examples (see spcc estimate --help)"
+see="'re:intermediate=4x1@0.9' and 'pooler.dense=2:4' are examples (see spcc estimate --help)"
 
 bad() {
   expect 2 "spcc: error: --impose=$1: $2; $see" "$SPCC" estimate in.yaml "--impose=$1"
@@ -44,6 +44,20 @@ succeed "$SPCC" estimate in.yaml --json -b 1
 one=$(ms)
 succeed "$SPCC" estimate in.yaml --json -b 2
 echo "$one $(ms)" | awk '{ r = $3 * $4 / ($1 * $2); exit !(r > 1.99 && r < 2.01) }' || fail "one: $one, two: $(ms)"
+
+# What only the first token is used of is predicted for it alone: 16 rows, not 64.
+sed 's/outputs: .*/  - {name: z, op: first, in: y}\noutputs: [z]/' in.yaml >pooled.yaml
+succeed "$SPCC" estimate in.yaml --json
+all=$(ms)
+succeed "$SPCC" estimate pooled.yaml --json
+echo "$all $(ms)" | awk '{ exit !($3 * $4 < 0.5 * $1 * $2) }' || fail "all: $all, first: $(ms)"
+rm pooled.yaml
+
+# Nothing to multiply is free.
+sed 's/outputs: .*/outputs: [h]/' in.yaml >linear.yaml
+succeed "$SPCC" estimate linear.yaml --impose=w=unstructured@1
+grep -q '^w  *linear .* 0\.0000  *0\.0% *free$' .out || fail "no zero is free: $(cat .out)"
+rm linear.yaml
 
 # --tune compiles and measures.
 succeed "$SPCC" estimate in.yaml --impose=w=4x1@0.5 --tune --tune-cache=in.tune -t 0.01

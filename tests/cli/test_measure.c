@@ -1,6 +1,7 @@
 /* What spcc profile, bench and cpu measure with, by a clock that goes on by one second at each
  * look. */
 #include <check.h>
+#include <math.h>
 
 #include "driver/fma_probe.h"
 #include "driver/recorder.h"
@@ -30,6 +31,14 @@ START_TEST(percentiles) {
   ck_assert_double_eq(stats_percentile(values, 5, 1), 5);
   ck_assert_double_eq(stats_median(values, 4), 2); /* nearest rank: a value that occurred */
   ck_assert_double_eq(stats_median(values, 1), 1);
+}
+END_TEST
+
+START_TEST(a_nan_is_the_largest) {
+  ck_assert_double_eq(stats_larger(1, 2), 2);
+  ck_assert_double_eq(stats_larger(2, 1), 2);
+  ck_assert_double_nan(stats_larger(1, NAN));
+  ck_assert_double_nan(stats_larger(NAN, 1));
 }
 END_TEST
 
@@ -173,6 +182,7 @@ int main(void) {
   Suite *suite = suite_create("measure");
   TCase *all = untimed_case("all");
   tcase_add_test(all, percentiles);
+  tcase_add_test(all, a_nan_is_the_largest);
   tcase_add_test(all, probe_counts_its_work);
   tcase_add_test(all, no_probe_for_other_levels);
   tcase_add_test(all, records_steps_and_tasks);

@@ -43,9 +43,9 @@ expect 1 "spcc: error: --sparse=4y1: auto, off or a pattern such as 4x1, unstruc
 expect 1 "spcc: error: -march and --isa exclude each other; name all levels with --isa [E_TARGET]" "$SPCC" in.yaml -march=native --isa=x86-64-v3
 expect 1 "spcc: error: --pipeline=generic computes every weight dense; leave --sparse=4x1 out [E_CONFIG]" "$SPCC" in.yaml --pipeline=generic --sparse=4x1
 expect 1 "spcc: error: --precision=int8 is not supported yet; fp32 is [E_CONFIG]" "$SPCC" in.yaml --precision=int8
-for name in int class 9x a-b _x spcc_x ../x ''; do
+for name in int llvm class 9x a-b _x spcc_x ../x ''; do
   [ -z "$name" ] && continue
-  expect 1 "spcc: error: --name=$name: a C identifier of at most 63 characters is expected that is no keyword and begins with neither 'spcc' nor '_' [E_NAME]" "$SPCC" in.yaml "--name=$name"
+  expect 1 "spcc: error: --name=$name: a C identifier of at most 63 characters is expected that is no keyword, not 'llvm', and begins with neither 'spcc' nor '_' [E_NAME]" "$SPCC" in.yaml "--name=$name"
 done
 files
 

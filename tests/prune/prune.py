@@ -561,6 +561,20 @@ class WithSentences(Folder):
                 result = self.spcc("verify", "new/model.yaml")
                 self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
+    def test_options_of_each_entry_count(self):
+        """A feed-forward part is pruned jointly only where both of its entries ask for the same."""
+        self.model()
+        up = 'method: sparsellm, pattern: unstructured, sparsity: 0.5, targets: "*.intermediate.*"'
+        results = []
+        for options in ("", ", damping: 1000"):
+            down = up.replace("intermediate", "?.output") + options
+            self.recipe(up, down)
+            _, after = self.prune("--recipe=recipe.yaml", "--sentences=ids.npy", out=f"new{len(results)}")
+            results.append([after[n] for n in LINEARS if "attention" not in n and ".output." in n])
+        self.assertEqual(len(results[0]), LAYERS)
+        for same, other in zip(*results):
+            self.assertNotEqual(same, other)
+
     def check_told(self, after, patterns):
         """sparsity.json has the pattern of each weight, and counts what is there."""
         told = json.loads(read(os.path.join(self.dir, "new", "sparsity.json")))["tensors"]

@@ -189,15 +189,16 @@ END_TEST
 
 /* Other constants, other choices. */
 START_TEST(the_costs_given_decide) {
-  cost_table costs = cost_shipped(ISA_X86_64_V4);
-  pass_options o = {.opt_level = 2, .isa = ISA_X86_64_V4, .costs = &costs};
+  cost_table all[] = {
+      [ISA_X86_64_V3] = cost_shipped(ISA_X86_64_V3), [ISA_X86_64_V4] = cost_shipped(ISA_X86_64_V4)};
+  pass_options o = {.opt_level = 2, .isa = ISA_X86_64_V4, .costs = all};
   const float *w = random_blocks(256, 256, 1, 1, 0.2);
   static const enum cost gathers[] = {COST_gather, COST_gather_tile, COST_pair, COST_pair_tile};
   for (int i = 0; i < 4; i++)
-    costs.unit[gathers[i]] *= 10;
+    all[ISA_X86_64_V4].unit[gathers[i]] *= 10;
   ck_assert_int_ne(chosen(w, 256, 256, &o), K_gather);
-  costs.unit[COST_dense] /= 10;
-  costs.unit[COST_dense_tile] /= 10;
+  all[ISA_X86_64_V4].unit[COST_dense] /= 10;
+  all[ISA_X86_64_V4].unit[COST_dense_tile] /= 10;
   ck_assert_int_eq(chosen(w, 256, 256, &o), K_dense);
 }
 END_TEST

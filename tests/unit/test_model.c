@@ -458,16 +458,13 @@ START_TEST(names_of_models) {
       "bert",  "a",   "A_9",
       "mains", "Int", "x23456789012345678901234567890123456789012345678901234567890123"};
   static const char *const bad[] = {
-      "",        "main",
-      "int",     "9x",
-      "a-b",     "../x",
-      "printf",  "_x",
-      "class",   "spcc_model",
-      "spcc",    "a b",
-      "auto",    "while",
-      "xor_eq",  "NULL",
-      "alignas", "\xC3\xA9",
-      "malloc",  "x234567890123456789012345678901234567890123456789012345678901234"};
+      "",           "main",    "int",
+      "9x",         "a-b",     "../x",
+      "printf",     "_x",      "class",
+      "spcc_model", "spcc",    "a b",
+      "auto",       "while",   "xor_eq",
+      "NULL",       "alignas", "\xC3\xA9",
+      "malloc",     "llvm",    "x234567890123456789012345678901234567890123456789012345678901234"};
   for (size_t i = 0; i < sizeof good / sizeof *good; i++)
     ck_assert_msg(model_name_ok(good[i]), "%s", good[i]);
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

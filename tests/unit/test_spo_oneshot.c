@@ -374,6 +374,21 @@ START_TEST(counts_are_exact) {
 }
 END_TEST
 
+/* Dense drops nothing, whether its sparsity of 0 is written or left out. */
+START_TEST(dense_drops_nothing) {
+  static const double sparsities[] = {0, SPO_IMPLIED};
+  sample s = make(8, 36, 100);
+  for (int method = 0; method < 2; method++)
+    for (int k = 0; k < 2; k++) {
+      spo_recipe r = recipe_of(method ? SPO_WANDA : SPO_SPARSEGPT, "dense", sparsities[k]);
+      spo_report report = prune(&s, &r, NULL);
+      ck_assert_uint_eq(report.kept, s.rows * s.cols);
+      ck_assert_mem_eq(s.out, s.w, s.rows * s.cols * sizeof *s.w);
+    }
+  end(&s);
+}
+END_TEST
+
 /* All weights and inputs alike: ties go to the lower index. */
 START_TEST(ties) {
   float x[8 * 8] = {0}, w[2 * 8];
@@ -558,6 +573,7 @@ int main(void) {
   tcase_add_test(c, lazy_blocks_agree);
   tcase_add_test(c, scale_of_inputs);
   tcase_add_test(c, counts_are_exact);
+  tcase_add_test(c, dense_drops_nothing);
   tcase_add_test(c, ties);
   tcase_add_test(c, dead_inputs);
   tcase_add_test(c, any_pool);

@@ -36,7 +36,7 @@ static const struct {
   const char *text, *message;
 } cases[] = {
     {R TAIL, ""},
-    {R "%h = linear %r, @w, @c, _, @c, @c {act=gelu, chunk_rows=16, tile_group=2} : f32[N,2]\n"
+    {R "%h = linear %r, @w, @c, _, @c, @c {act=gelu, chunk_rows=16} : f32[N,2]\n"
        "%g = linear %h, @w, _, %r {eps=0x0p+0} : f32[N,2]\n" TAIL,
      ""},
     /* the whole graph */
@@ -73,8 +73,8 @@ static const struct {
      "t.ir:8:1: error: layernorm 'y': eps is no finite 32-bit float [E_ATTR]"},
     {R "%y = linear %r, @w {chunk_rows=-1} : f32[N,2]\n" TAIL,
      "t.ir:8:1: error: linear 'y': chunk_rows=-1 is not in 0 … 2147483647 [E_ATTR]"},
-    {R "%y = linear %r, @w {tile_group=2147483648} : f32[N,2]\n" TAIL,
-     "t.ir:8:1: error: linear 'y': tile_group=2147483648 is not in 0 … 2147483647 [E_ATTR]"},
+    {R "%y = linear %r, @w {chunk_rows=2147483648} : f32[N,2]\n" TAIL,
+     "t.ir:8:1: error: linear 'y': chunk_rows=2147483648 is not in 0 … 2147483647 [E_ATTR]"},
     /* roles of operands */
     {X "input %b : f32[B,2]\n" W "%y = linear %b, @w : f32[B,2]\n%r = pack %x : f32[N,2]\n" TAIL,
      "t.ir:8:1: error: linear 'y': operand x is a graph input; only pack reads those [E_OP]"},
