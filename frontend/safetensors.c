@@ -203,7 +203,7 @@ st_set *st_open_folder(arena *a, diag *d, const char *dir) {
   for (size_t i = 0; i < count; i++) {
     one |= !strcmp(names[i], ONE_FILE);
     index |= !strcmp(names[i], INDEX_FILE);
-    if (!text_ends_with(names[i], SUFFIX)) continue;
+    if (!strcmp(names[i], SUFFIX) || !text_ends_with(names[i], SUFFIX)) continue;
     only = names[i];
     files++;
   }
