@@ -19,6 +19,10 @@ static inline size_t spo_blocks(size_t count, size_t grain) {
   return count / grain + (count % grain != 0);
 }
 
+/* The step at which so much of the training is done: a product just below a whole number is that
+ * number, as for counts. */
+uint64_t spo_step_at(const spo_recipe *recipe, double share);
+
 /* The goal at a lower sparsity, if it is lower: N:M drops so many fewer of each M. */
 spo_goal spo_goal_at(const spo_goal *end, double sparsity);
 

@@ -2,14 +2,18 @@
  * Gupta, 2017). */
 #include "optimizer/internal.h"
 
+uint64_t spo_step_at(const spo_recipe *r, double share) {
+  return (uint64_t)(share * (double)r->steps + 1e-6);
+}
+
 double spo_recipe_sparsity(const spo_recipe *r, uint64_t step, uint64_t every) {
-  double to = r->goal.sparsity, steps = (double)r->steps;
+  double to = r->goal.sparsity;
   spo_pattern_implies(&r->goal.pattern, &to);
   spo_schedule s = {.curve = SPO_CUBIC,
                     .from = r->initial_sparsity < to ? r->initial_sparsity : to,
                     .to = to,
-                    .begin = (uint64_t)(r->begin * steps),
-                    .end = (uint64_t)(r->end * steps),
+                    .begin = spo_step_at(r, r->begin),
+                    .end = spo_step_at(r, r->end),
                     .every = every};
   return step < s.begin ? 0 : spo_schedule_at(&s, step);
 }

@@ -31,7 +31,7 @@ bool spo_bits_clean(const unsigned char *bits, size_t count) {
 /* ---- schedules ---- */
 
 uint64_t spo_share_of(const spo_context *c, double share) {
-  return (uint64_t)(share * (double)c->recipe.steps);
+  return spo_step_at(&c->recipe, share);
 }
 
 double spo_sparsity_at(const spo_context *c, uint64_t step, uint64_t every) {

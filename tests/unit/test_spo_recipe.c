@@ -78,12 +78,25 @@ START_TEST(rules) {
 }
 END_TEST
 
+/* 0.7 * 90 is a little less than 63 in f64. */
+START_TEST(shares_of_steps) {
+  spo_recipe r = usable(SPO_GRADUAL);
+  r.steps = 90;
+  r.goal.sparsity = 0.9;
+  ck_assert_double_lt(spo_recipe_sparsity(&r, 62, 1), 0.9);
+  ck_assert_double_eq(spo_recipe_sparsity(&r, 63, 1), 0.9);
+  ck_assert_double_eq(spo_recipe_sparsity(&r, 8, 1), 0); /* begin: 9 */
+  ck_assert_double_gt(spo_recipe_sparsity(&r, 10, 1), 0);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("spo_recipe");
   TCase *c = untimed_case("recipe");
   tcase_add_test(c, names_and_defaults);
   tcase_add_test(c, limits);
   tcase_add_test(c, rules);
+  tcase_add_test(c, shares_of_steps);
   suite_add_tcase(s, c);
   return run_suite(s);
 }
