@@ -1,6 +1,6 @@
 /* One-shot magnitude pruning, of a layer or with one ranking over many. */
-#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "optimizer/gram.h"
 
@@ -19,68 +19,92 @@ spo_status spo_magnitude(const spo_goal *goal, spo_layer *layer, spo_report *rep
 
 /* ---- one ranking over many layers ---- */
 
-/* Layers as arrays of units, which are kept or dropped whole. */
+static spo_status no_memory(size_t count, spo_error *error) {
+  return spo_fail(error, SPO_E_MEMORY, "no memory to rank %zu layers", count);
+}
+
+/* Single weights are ranked where they are. */
+static spo_status rank_weights(const spo_goal *goal, const spo_layer *layers, size_t count,
+                               const spo_pool *pool, spo_error *error) {
+  spo_span *spans = malloc((count + 1) * sizeof *spans);
+  uint64_t total = 0;
+  if (!spans) return no_memory(count, error);
+  for (size_t i = 0; i < count; i++) {
+    const spo_layer *l = &layers[i];
+    spans[i] = (spo_span){l->name, l->w, l->mask, l->rows * l->cols};
+    total += spans[i].count;
+  }
+  spo_status status =
+      spo_select_scores(spans, count, spo_keep_count(total, goal->sparsity), pool, error);
+  free(spans);
+  return status;
+}
+
+/* Layers as arrays of blocks. */
 typedef struct ranking {
   const spo_layer *layers;
-  size_t *first;     /* by layer: its first unit among those of all */
-  size_t rows, cols; /* of a unit */
-  float *norm;
+  const spo_pattern *block;
+  size_t *first; /* by layer: its first block among those of all */
+  uint64_t *key;
   unsigned char *keep;
 } ranking;
 
-static size_t units_of(const ranking *k, const spo_layer *l) {
-  return l->rows / k->rows * (l->cols / k->cols);
+static size_t blocks_of(const ranking *k, const spo_layer *l) {
+  return l->rows / k->block->rows * (l->cols / k->block->cols);
 }
 
-/* The place in the layer of a unit's first element. */
-static size_t unit_at(const ranking *k, const spo_layer *l, size_t unit) {
-  size_t across = l->cols / k->cols;
-  return unit / across * k->rows * l->cols + unit % across * k->cols;
+/* The place in the layer of a block's first element. */
+static size_t block_at(const ranking *k, const spo_layer *l, size_t index) {
+  size_t across = l->cols / k->block->cols;
+  return index / across * k->block->rows * l->cols + index % across * k->block->cols;
 }
 
-/* By the root of the number of elements, so that it is in the range of the weights. */
-static float norm_of(const ranking *k, const spo_layer *l, size_t unit) {
-  const float *w = l->w + unit_at(k, l, unit);
-  double sum = 0;
-  for (size_t r = 0; r < k->rows; r++)
-    for (size_t c = 0; c < k->cols; c++)
-      sum += (double)w[r * l->cols + c] * (double)w[r * l->cols + c];
-  return (float)sqrt(sum / (double)(k->rows * k->cols));
-}
-
-static void find_norms(void *arg, size_t index) {
+static void find_keys(void *arg, size_t index) {
   const ranking *k = arg;
   const spo_layer *l = &k->layers[index];
-  for (size_t u = 0; u < units_of(k, l); u++)
-    k->norm[k->first[index] + u] = norm_of(k, l, u);
+  for (size_t b = 0; b < blocks_of(k, l); b++)
+    k->key[k->first[index] + b] =
+        spo_norm_key(l->w + block_at(k, l, b), l->cols, k->block->rows, k->block->cols);
 }
 
-static void mark_units(void *arg, size_t index) {
+static void mark_blocks(void *arg, size_t index) {
   const ranking *k = arg;
   const spo_layer *l = &k->layers[index];
-  for (size_t u = 0; u < units_of(k, l); u++)
-    for (size_t r = 0; r < k->rows; r++)
-      for (size_t c = 0; c < k->cols; c++)
-        l->mask[unit_at(k, l, u) + r * l->cols + c] = k->keep[k->first[index] + u];
+  for (size_t b = 0; b < blocks_of(k, l); b++)
+    for (size_t r = 0; r < k->block->rows; r++)
+      memset(l->mask + block_at(k, l, b) + r * l->cols, k->keep[k->first[index] + b],
+             k->block->cols);
 }
 
-/* Ranks the units; masks are written. */
-static spo_status rank(ranking *k, const spo_goal *goal, size_t count, const spo_pool *pool,
-                       spo_error *error) {
-  size_t units = 0;
-  for (size_t i = 0; i < count; i++) {
-    k->first[i] = units;
-    units += units_of(k, &k->layers[i]);
+static spo_status rank_blocks(const spo_goal *goal, const spo_layer *layers, size_t count,
+                              const spo_pool *pool, spo_error *error) {
+  size_t blocks = 0;
+  ranking k = {.layers = layers, .block = &goal->pattern};
+  k.first = malloc((count + 1) * sizeof *k.first);
+  for (size_t i = 0; k.first && i < count; i++) {
+    k.first[i] = blocks;
+    blocks += blocks_of(&k, &layers[i]);
   }
-  k->norm = malloc(units * sizeof *k->norm + 1);
-  k->keep = malloc(units + 1);
-  if (!k->norm || !k->keep)
-    return spo_fail(error, SPO_E_MEMORY, "no memory to rank %zu units", units);
-  const spo_span span = {"all layers", k->norm, k->keep, units};
-  spo_run(pool, find_norms, k, count);
-  spo_status status =
-      spo_select_scores(&span, 1, spo_keep_count(units, goal->sparsity), pool, error);
-  if (status == SPO_OK) spo_run(pool, mark_units, k, count);
+  k.key = malloc(blocks * sizeof *k.key + 1);
+  k.keep = malloc(blocks + 1);
+  bool ok = k.first && k.key && k.keep;
+  if (ok) {
+    spo_run(pool, find_keys, &k, count);
+    spo_select(k.key, blocks, (size_t)spo_keep_count(blocks, goal->sparsity), k.keep);
+    spo_run(pool, mark_blocks, &k, count);
+  }
+  free(k.first);
+  free(k.key);
+  free(k.keep);
+  return ok ? SPO_OK : no_memory(count, error);
+}
+
+/* Patterns that leave nothing to rank between layers. */
+static spo_status prune_each(const spo_goal *goal, spo_layer *layers, size_t count,
+                             spo_report *reports, const spo_pool *pool, spo_error *error) {
+  spo_status status = SPO_OK;
+  for (size_t i = 0; status == SPO_OK && i < count; i++)
+    status = spo_magnitude(goal, &layers[i], &reports[i], pool, error);
   return status;
 }
 
@@ -94,21 +118,10 @@ spo_status spo_magnitude_global(const spo_goal *goal, spo_layer *layers, size_t 
     if (status == SPO_OK) status = spo_check_finite(l->name, l->w, l->rows, l->cols, error);
   }
   if (status != SPO_OK) return status;
-  if (!blocks && goal->pattern.kind != SPO_UNSTRUCTURED) {
-    for (size_t i = 0; status == SPO_OK && i < count; i++)
-      status = spo_magnitude(goal, &layers[i], &reports[i], pool, error);
-    return status;
-  }
-  ranking k = {.layers = layers,
-               .first = malloc((count + 1) * sizeof *k.first),
-               .rows = blocks ? goal->pattern.rows : 1,
-               .cols = blocks ? goal->pattern.cols : 1};
-  status = k.first ? rank(&k, goal, count, pool, error)
-                   : spo_fail(error, SPO_E_MEMORY, "no memory to rank %zu layers", count);
+  if (!blocks && goal->pattern.kind != SPO_UNSTRUCTURED)
+    return prune_each(goal, layers, count, reports, pool, error);
+  status = (blocks ? rank_blocks : rank_weights)(goal, layers, count, pool, error);
   for (size_t i = 0; status == SPO_OK && i < count; i++)
     drop(&layers[i], &reports[i]);
-  free(k.first);
-  free(k.norm);
-  free(k.keep);
   return status;
 }

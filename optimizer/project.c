@@ -110,9 +110,9 @@ static spo_status name_nonfinite(const projection *p, const char *name, spo_erro
                   i / p->cols, i % p->cols);
 }
 
-/* The squared L2 norm of a unit of rows x cols, as a key. Squares of f32 are exact in f64, so
- * single elements are ranked exactly by magnitude; sums are in row-major order. */
-static uint64_t norm_key(const float *score, size_t stride, size_t rows, size_t cols) {
+/* Squares of f32 are exact in f64, so single elements are ranked exactly by magnitude; sums are in
+ * row-major order. */
+uint64_t spo_norm_key(const float *score, size_t stride, size_t rows, size_t cols) {
   double sum = 0;
   uint64_t key;
   for (size_t r = 0; r < rows; r++)
@@ -134,7 +134,7 @@ static uint64_t sum_key(const float *score, size_t stride, size_t rows, size_t c
 }
 
 static uint64_t unit_key(const projection *p, const float *score, size_t rows, size_t cols) {
-  return (p->by_value ? sum_key : norm_key)(score, p->cols, rows, cols);
+  return (p->by_value ? sum_key : spo_norm_key)(score, p->cols, rows, cols);
 }
 
 static void mark(unsigned char *mask, size_t stride, size_t rows, size_t cols, unsigned char keep) {

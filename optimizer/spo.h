@@ -163,7 +163,8 @@ spo_status spo_magnitude(const spo_goal *goal, spo_layer *layer, spo_report *rep
                          const spo_pool *pool, spo_error *error);
 
 /* The same with one ranking over all layers: the goal's sparsity is that of all of them together.
- * reports[count]. N:M leaves nothing to rank between layers. */
+ * reports[count]. N:M leaves nothing to rank between layers: it prunes one after the other, and
+ * after SPO_E_MEMORY some are pruned already. */
 spo_status spo_magnitude_global(const spo_goal *goal, spo_layer *layers, size_t count,
                                 spo_report *reports, const spo_pool *pool, spo_error *error);
 

@@ -415,6 +415,20 @@ START_TEST(global_is_one_ranking) {
 }
 END_TEST
 
+/* Blocks that differ in what f32 cannot hold are no ties. */
+START_TEST(global_sums_are_f64) {
+  float w[2][4] = {{1, 1e-5f, 1, 2e-5f}, {1, 1e-5f, 1, 2e-5f}};
+  unsigned char mask[2][4];
+  spo_layer alone = {"w", w[0], mask[0], 1, 4}, together = {"w", w[1], mask[1], 1, 4};
+  spo_goal goal = {.pattern = {.kind = SPO_BLOCK, .rows = 1, .cols = 2}, .sparsity = 0.5};
+  spo_report report;
+  ck_assert_int_eq(spo_magnitude(&goal, &alone, &report, NULL, NULL), SPO_OK);
+  ck_assert_int_eq(spo_magnitude_global(&goal, &together, 1, &report, NULL, NULL), SPO_OK);
+  ck_assert_mem_eq(mask[0], mask[1], sizeof mask[0]);
+  ck_assert(mask[1][2] == 1 && w[1][3] == 2e-5f);
+}
+END_TEST
+
 /* With any number of threads, and ties over all layers, the masks are the same. */
 START_TEST(global_on_pools) {
   enum { LAYERS = 5, SIZE = 64 * 50 };
@@ -474,6 +488,7 @@ int main(void) {
   tcase_add_test(t, patterns_round_trip);
   tcase_add_test(t, other_spellings_are_none);
   tcase_add_test(t, global_is_one_ranking);
+  tcase_add_test(t, global_sums_are_f64);
   tcase_add_test(t, global_on_pools);
   tcase_add_test(t, global_refusals);
   suite_add_tcase(suite, t);
