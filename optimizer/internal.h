@@ -30,6 +30,9 @@ spo_goal spo_goal_at(const spo_goal *end, double sparsity);
 spo_status spo_goal_check(const spo_goal *goal, const char *name, size_t rows, size_t cols,
                           spo_error *error);
 
+/* The options that a method looks at are in its limits, whichever method the recipe is for. */
+spo_status spo_recipe_check_as(const spo_recipe *recipe, spo_method_id method, spo_error *error);
+
 /* The squared L2 norm of a unit of rows x cols, as a key for spo_select. */
 uint64_t spo_norm_key(const float *score, size_t stride, size_t rows, size_t cols);
 

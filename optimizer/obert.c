@@ -40,7 +40,7 @@ static double *block_at(const spo_fisher *f, size_t index) {
 
 spo_status spo_fisher_open(const spo_recipe *recipe, size_t count, uint64_t samples,
                            spo_fisher **out, spo_error *error) {
-  spo_status status = spo_recipe_check(recipe, error);
+  spo_status status = spo_recipe_check_as(recipe, SPO_OBERT, error);
   if (status != SPO_OK) return status;
   if (samples == 0)
     return spo_fail(error, SPO_E_VALUE, "a Fisher matrix needs at least one gradient");
@@ -251,7 +251,7 @@ static spo_status prune_layer(const spo_recipe *recipe, surgery *s, unsigned cha
 
 static spo_status check(const spo_recipe *recipe, const spo_layer *layer, const spo_fisher *f,
                         spo_error *error) {
-  spo_status status = spo_recipe_check(recipe, error);
+  spo_status status = spo_recipe_check_as(recipe, SPO_OBERT, error);
   if (status == SPO_OK)
     status = spo_goal_check(&recipe->goal, layer->name, layer->rows, layer->cols, error);
   if (status != SPO_OK) return status;

@@ -155,6 +155,12 @@ spo_status spo_recipe_check(const spo_recipe *recipe, spo_error *error) {
   return check_pattern(recipe, error);
 }
 
+spo_status spo_recipe_check_as(const spo_recipe *recipe, spo_method_id method, spo_error *error) {
+  spo_recipe copy = *recipe;
+  copy.method = method;
+  return spo_recipe_check(&copy, error);
+}
+
 bool spo_recipe_is_free(const spo_recipe *recipe) {
   return (recipe->method == SPO_SPARSE_OPTIMIZER && recipe->lambda > 0) ||
          (recipe->method == SPO_MOVEMENT && recipe->soft);

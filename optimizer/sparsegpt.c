@@ -38,7 +38,7 @@ static spo_status prune_with(const spo_recipe *recipe, const spo_factor *factor,
 spo_status spo_sparsegpt(const spo_recipe *recipe, spo_layer *layer, const spo_gram *gram,
                          spo_report *report, const spo_pool *pool, spo_error *error) {
   spo_factor factor;
-  spo_status status = spo_recipe_check(recipe, error);
+  spo_status status = spo_recipe_check_as(recipe, SPO_SPARSEGPT, error);
   if (status == SPO_OK) status = spo_check_layer(&recipe->goal, layer, gram, true, error);
   if (status == SPO_OK)
     status = spo_factor_make(&factor, gram, recipe->damping, layer->name, pool, error);

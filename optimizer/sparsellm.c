@@ -459,7 +459,7 @@ static spo_status check_ffn(const spo_recipe *recipe, const spo_ffn *f, size_t t
                             spo_error *error) {
   const spo_goal *goal = &recipe->goal;
   size_t inputs = f->up.cols, inner = f->up.rows;
-  spo_status status = spo_recipe_check(recipe, error);
+  spo_status status = spo_recipe_check_as(recipe, SPO_SPARSELLM, error);
   if (status == SPO_OK) status = check_linear(goal, &f->up, inner, inputs, f->up_bias, error);
   if (status == SPO_OK && f->activation == SPO_SILU_GATE)
     status = check_linear(goal, &f->gate, inner, inputs, f->gate_bias, error);

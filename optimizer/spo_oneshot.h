@@ -37,8 +37,9 @@ spo_status spo_gram_error(const spo_gram *gram, const char *name, const float *w
                           const spo_pool *pool, spo_error *error);
 
 /* ---- methods that need the inputs of a linear ---- */
-/* Prunes the layer to recipe->goal: weights, mask and report are written. SPO_E_VALUE for options
- * out of their limits or without tokens, SPO_E_SHAPE where the Gram matrix is another layer's,
+/* Prunes the layer to recipe->goal: weights, mask and report are written. The recipe may be another
+ * method's; options that the function uses have to be in their limits. SPO_E_VALUE for those or
+ * without tokens, SPO_E_SHAPE where the Gram matrix is another layer's,
  * SPO_E_NONFINITE, SPO_E_NOT_SPD, SPO_E_MEMORY. */
 typedef spo_status spo_prune_gram(const spo_recipe *recipe, spo_layer *layer, const spo_gram *gram,
                                   spo_report *report, const spo_pool *pool, spo_error *error);

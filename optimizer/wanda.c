@@ -48,7 +48,7 @@ static spo_status rank_bands(ranking *k, const spo_pool *pool, spo_error *error)
 spo_status spo_wanda(const spo_recipe *recipe, spo_layer *layer, const spo_gram *gram,
                      spo_report *report, const spo_pool *pool, spo_error *error) {
   const spo_pattern *p = &recipe->goal.pattern;
-  spo_status status = spo_recipe_check(recipe, error);
+  spo_status status = spo_recipe_check_as(recipe, SPO_WANDA, error);
   if (status == SPO_OK) status = spo_check_layer(&recipe->goal, layer, gram, false, error);
   if (status != SPO_OK) return status;
   size_t count = layer->rows * layer->cols;

@@ -260,6 +260,10 @@ START_TEST(refusals) {
   ck_assert_int_eq(spo_obert(&s.recipe, &s.layer, few, &report, NULL, &error), SPO_E_VALUE);
   ck_assert_ptr_nonnull(strstr(error.text, "1 of 2 gradients"));
   spo_fisher_close(few);
+  spo_recipe zero = {.goal = s.recipe.goal}; /* of another method */
+  ck_assert_int_eq(spo_fisher_open(&zero, 10, 2, &few, &error), SPO_E_VALUE);
+  ck_assert_ptr_nonnull(strstr(error.text, "'fisher_block'"));
+  ck_assert_int_eq(spo_obert(&zero, &s.layer, s.fisher, &report, NULL, &error), SPO_E_VALUE);
   s.layer.rows--;
   ck_assert_int_eq(spo_obert(&s.recipe, &s.layer, s.fisher, &report, NULL, &error), SPO_E_SHAPE);
   s.layer.rows++;

@@ -505,6 +505,11 @@ START_TEST(refusals) {
   ck_assert_int_eq(spo_sparsegpt(&r, &s.layer, empty, &report, NULL, &error), SPO_E_NOT_SPD);
   ck_assert_ptr_nonnull(strstr(error.text, "'w'"));
   ck_assert_mem_eq(s.out, s.w, 32 * sizeof *s.out);
+  r = (spo_recipe){.goal = {.pattern = {.kind = SPO_NM, .rows = 1, .n = 2, .m = 4}}};
+  r.goal.sparsity = SPO_IMPLIED; /* of magnitude, which has none of these options: all are 0 */
+  ck_assert_int_eq(spo_sparsegpt(&r, &s.layer, s.gram, &report, NULL, &error), SPO_E_VALUE);
+  ck_assert_ptr_nonnull(strstr(error.text, "'block'"));
+  ck_assert_mem_eq(s.out, s.w, 32 * sizeof *s.out);
   spo_gram_close(empty);
   spo_gram_close(other);
   spo_gram_close(norms);

@@ -510,6 +510,8 @@ START_TEST(refusals) {
   s.recipe.epochs = 0;
   ck_assert_int_eq(spo_sparsellm(&s.recipe, &s.ffn, s.chunks, 2, &report, NULL, &error),
                    SPO_E_VALUE);
+  spo_recipe zero = {.goal = s.recipe.goal}; /* of another method */
+  ck_assert_int_eq(spo_sparsellm(&zero, &s.ffn, s.chunks, 2, &report, NULL, &error), SPO_E_VALUE);
   ck_assert_mem_eq(s.w[0], s.given[0], INNER * IN * sizeof(float));
   end(&s);
 }
