@@ -83,9 +83,9 @@ static spo_status grad(const spo_call *c) {
   return SPO_OK;
 }
 
-static spo_status after(const spo_call *c) {
+static bool due(const spo_call *c) {
   uint64_t every = c->context->recipe.dual_every;
-  return every > 0 && spo_step_of(c) % every == 0 ? duals(c) : SPO_OK;
+  return every > 0 && spo_step_of(c) % every == 0;
 }
 
 static spo_status epoch(const spo_call *c) {
@@ -110,7 +110,8 @@ static spo_status check(const spo_call *c) {
 const spo_training spo_nxm = {.payload = payload,
                               .begin = duals,
                               .grad = grad,
-                              .after = after,
+                              .after = duals,
+                              .due = due,
                               .epoch = epoch,
                               .settle = settle,
                               .check = check};

@@ -5,16 +5,17 @@
 
 #include <string.h>
 
+static bool is_last(const spo_call *c) {
+  return spo_step_of(c) >= spo_share_of(c->context, c->context->recipe.end);
+}
+
+/* The mask changes. */
 static bool due(const spo_call *c) {
   const spo_context *x = c->context;
   const spo_schedule s = {.begin = spo_share_of(x, x->recipe.begin),
                           .end = spo_share_of(x, x->recipe.end),
                           .every = x->recipe.every};
-  return spo_schedule_due(&s, spo_step_of(c));
-}
-
-static bool is_last(const spo_call *c) {
-  return spo_step_of(c) >= spo_share_of(c->context, c->context->recipe.end);
+  return spo_schedule_due(&s, spo_step_of(c)) || is_last(c);
 }
 
 static void keep_all(const spo_call *c) {
@@ -37,7 +38,6 @@ static spo_status begin(const spo_call *c) {
 }
 
 static spo_status after(const spo_call *c) {
-  if (!due(c) && !is_last(c)) return SPO_OK;
   spo_status status = renew(c, c->t->w);
   if (status != SPO_OK) return status;
   spo_clear_all(c->t, c->context->count, c->payload, c->pool);
@@ -51,8 +51,12 @@ static spo_status settle(const spo_call *c) {
   return status;
 }
 
-const spo_training spo_gradual = {
-    .payload = spo_mask_payload, .masked = true, .begin = begin, .after = after, .settle = settle};
+const spo_training spo_gradual = {.payload = spo_mask_payload,
+                                  .masked = true,
+                                  .begin = begin,
+                                  .after = after,
+                                  .due = due,
+                                  .settle = settle};
 
 /* ---- recovering ---- */
 
@@ -63,7 +67,7 @@ static spo_status begin_dense(const spo_call *c) {
 }
 
 static spo_status show(const spo_call *c) {
-  spo_status status = due(c) || is_last(c) ? renew(c, spo_shadow_of(c)) : SPO_OK;
+  spo_status status = due(c) ? renew(c, spo_shadow_of(c)) : SPO_OK;
   if (status != SPO_OK) return status;
   spo_shadow_show(c);
   if (!is_last(c)) return SPO_OK;

@@ -56,7 +56,6 @@ static spo_status step(const spo_call *c) {
 }
 
 static spo_status after(const spo_call *c) {
-  if (!due(c)) return SPO_OK;
   if (c->t->g) return move(c);
   return spo_fail(c->error, SPO_E_VALUE, "tensor '%s': the gradient is missing", c->context->name);
 }
@@ -66,4 +65,5 @@ const spo_training spo_rigl = {.payload = spo_mask_payload,
                                .begin = begin,
                                .grad = grad,
                                .step = step,
-                               .after = after};
+                               .after = after,
+                               .due = due};

@@ -26,6 +26,8 @@ spo_status spo_shadow_step(const spo_call *c, spo_hook *show) {
 spo_status spo_shadow_after(const spo_call *c, spo_hook *show) {
   float *dense = spo_shadow_of(c);
   const float *w = c->t->w;
+  spo_status status = spo_call_finite(c, w, "weight");
+  if (status != SPO_OK) return status;
   for (size_t i = 0; i < c->context->count; i++)
     dense[i] = spo_bit(c->payload, i) ? w[i] : dense[i] + w[i];
   return show(c);

@@ -281,13 +281,14 @@ static spo_status begin(const spo_call *c) {
   if (x->recipe.penalty != SPO_REWEIGHTED) return SPO_OK;
   double squares;
   spo_status status = spo_call_sum(c, sum_squares, c->t->w, &squares);
+  if (status != SPO_OK) return status;
   c->head->scale = x->recipe.epsilon * sqrt(squares / (double)x->count);
-  if (status == SPO_OK && x->recipe.lambda > 0 && (float)c->head->scale == 0)
+  if (x->recipe.lambda > 0 && (float)c->head->scale == 0)
     return spo_fail(c->error, SPO_E_VALUE,
                     "tensor '%s': reweighting is by the size of trained weights, and these are 0; "
                     "use the penalty l1",
                     x->name);
-  return status;
+  return SPO_OK;
 }
 
 static spo_status check_metric(const spo_call *c) {
@@ -299,32 +300,35 @@ static spo_status check_metric(const spo_call *c) {
                   c->context->name);
 }
 
-static spo_status freeze_when_due(const spo_call *c) {
-  const spo_context *x = c->context;
-  return spo_step_of(c) >= spo_share_of(x, x->recipe.freeze) ? freeze(c) : SPO_OK;
+static bool freezes(const spo_call *c) {
+  return spo_step_of(c) >= spo_share_of(c->context, c->context->recipe.freeze);
 }
 
 static spo_status after(const spo_call *c) {
+  bool scheduled = c->context->recipe.lambda == 0;
   spo_status status = check_metric(c);
+  if (status == SPO_OK && !scheduled && freezes(c)) status = spo_call_finite(c, c->t->w, "weight");
   if (status != SPO_OK) return status;
-  if (c->context->recipe.lambda > 0)
-    penalize(c, false);
-  else
+  if (scheduled)
     status = reach(c);
-  return status == SPO_OK ? freeze_when_due(c) : status;
+  else
+    penalize(c, false);
+  return status == SPO_OK && freezes(c) ? freeze(c) : status;
 }
 
+/* The gradient is looked at where the updated weights are to be ranked. */
 static spo_status step(const spo_call *c) {
+  bool scheduled = c->context->recipe.lambda == 0;
   spo_status status = check_metric(c);
+  if (status == SPO_OK && (scheduled || freezes(c)))
+    status = spo_call_finite(c, c->t->g, "gradient");
   if (status != SPO_OK) return status;
-  if (c->context->recipe.lambda > 0) {
-    penalize(c, true);
-    return freeze_when_due(c);
+  if (scheduled) {
+    spo_update_all(&c->rates, c->t, c->context->count, NULL, c->pool);
+    return after(c);
   }
-  status = spo_call_finite(c, c->t->g, "gradient");
-  if (status != SPO_OK) return status;
-  spo_update_all(&c->rates, c->t, c->context->count, NULL, c->pool);
-  return after(c);
+  penalize(c, true);
+  return freezes(c) ? freeze(c) : SPO_OK;
 }
 
 const spo_training spo_sparse_optimizer = {

@@ -93,8 +93,12 @@ spo_status spo_state_progress(const spo_context *context, const void *state, spo
                               spo_error *error);
 
 /* Each function below needs the arrays that its comment names; others may be NULL. After an error
- * nothing has changed, but for SPO_E_NONFINITE of a step whose gradient was finite: moments have
- * overflowed then, and the training is lost. */
+ * nothing has changed, but for these:
+ * - SPO_E_NONFINITE of spo_step with a finite gradient, or of spo_after with finite weights: they
+ *   or the moments have overflowed, now or at a step before, and the training is lost;
+ * - SPO_E_MEMORY of spo_step and spo_after: the weights may have been updated, and the step is not
+ *   counted; go on from a saved state;
+ * - any error of spo_after: dropped weights and their moments may be 0 already. */
 
 /* w: fills the state; sets dropped weights to 0 in methods that drop some at once. */
 spo_status spo_begin(const spo_context *context, void *state, size_t bytes, const spo_tensors *t,

@@ -201,14 +201,22 @@ static spo_status set_rates(spo_call *call, const spo_optimizer *o, spo_error *e
   return spo_rates_of(o, o->step ? o->step : spo_step_of(call), &call->rates, error);
 }
 
-/* What the method does to updated weights; nothing once the mask is frozen. */
-static spo_status act(const spo_call *c) {
-  return c->head->progress.frozen ? SPO_OK : run_hook(c->context->method->after, c);
+/* The method has something to do with updated weights: never once the mask is frozen. */
+static bool acts(const spo_call *c) {
+  const spo_training *method = c->context->method;
+  return !c->head->progress.frozen && method->after && (!method->due || method->due(c));
 }
 
+static spo_status act(const spo_call *c) {
+  return acts(c) ? run_hook(c->context->method->after, c) : SPO_OK;
+}
+
+/* A gradient that is not finite is refused where a hook would refuse the weights that it makes. */
 static spo_status update(const spo_call *c) {
   const spo_training *method = c->context->method;
   if (method->step && !c->head->progress.frozen) return run_hook(method->step, c);
+  spo_status status = acts(c) ? spo_call_finite(c, c->t->g, "gradient") : SPO_OK;
+  if (status != SPO_OK) return status;
   spo_update_all(&c->rates, c->t, c->context->count, mask_holds(c) ? c->payload : NULL, c->pool);
   return act(c);
 }

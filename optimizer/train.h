@@ -51,6 +51,7 @@ struct spo_training {
   spo_hook *grad;
   spo_hook *step; /* NULL: the optimizer's update, then `after` */
   spo_hook *after;
+  bool (*due)(const spo_call *c); /* this step has an `after`; NULL: each has */
   spo_hook *epoch;
   spo_hook *settle; /* before the mask is frozen: brings w and mask to the recipe's goal */
   spo_hook *check;  /* of a loaded payload */

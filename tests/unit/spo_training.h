@@ -4,6 +4,7 @@
 #define SPCC_TESTS_SPO_TRAINING_H
 
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,6 +129,22 @@ static inline void training_run(training *x, const spo_optimizer *o, uint64_t st
     training_gradient(x, training_progress(x).step + 1);
     training_update(x, o, pool);
   }
+}
+
+/* The next step, with a NaN in the gradient of a weight that is not 0, is refused and changes
+ * nothing. */
+static inline void training_refuses_nan(training *x, const spo_optimizer *o) {
+  training was = training_copy(x);
+  spo_error error = {""};
+  size_t kept = 0;
+  while (x->t.w[kept] == 0)
+    kept++;
+  training_gradient(x, training_progress(x).step + 1);
+  x->t.g[kept] = NAN;
+  ck_assert_int_eq(spo_step(x->context, x->state, o, &x->t, NULL, &error), SPO_E_NONFINITE);
+  ck_assert_msg(strstr(error.text, "gradient") != NULL, "%s", error.text);
+  training_check_same(x, &was);
+  training_close(&was);
 }
 
 static inline void training_finish(training *x) {

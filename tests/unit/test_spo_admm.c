@@ -315,6 +315,17 @@ START_TEST(duals_by_steps) {
 }
 END_TEST
 
+START_TEST(duals_refuse_before_the_update) {
+  spo_recipe r = nxm("2:4", 1e-2);
+  r.dual_every = 5;
+  training x = training_start(&r, 4, 16);
+  spo_optimizer o = test_adamw(1e-2);
+  training_run(&x, &o, 4, NULL);
+  training_refuses_nan(&x, &o);
+  training_close(&x);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("spo_admm");
   TCase *c = untimed_case("all");
@@ -325,6 +336,7 @@ int main(void) {
   tcase_add_test(c, the_gradient_is_of_the_distance);
   tcase_add_test(c, exact_counts);
   tcase_add_test(c, duals_by_steps);
+  tcase_add_test(c, duals_refuse_before_the_update);
   suite_add_tcase(s, c);
   return run_suite(s);
 }

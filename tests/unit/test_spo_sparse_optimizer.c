@@ -352,6 +352,24 @@ START_TEST(refusals) {
 }
 END_TEST
 
+/* With a given lambda the mask is chosen once, when it freezes at step 7: what cannot be ranked
+ * then is refused first. */
+START_TEST(freezing_refuses_before_it_changes) {
+  spo_recipe r = test_recipe(SPO_SPARSE_OPTIMIZER, "unstructured", 0.5, 10);
+  r.lambda = 0.1;
+  training x = training_start(&r, 4, 16);
+  spo_optimizer o = test_adamw(1e-2);
+  training_run(&x, &o, 6, NULL);
+  training_refuses_nan(&x, &o);
+  x.t.w[3] = NAN;
+  training was = training_copy(&x);
+  ck_assert_int_eq(spo_after(x.context, x.state, &o, &x.t, NULL, NULL), SPO_E_NONFINITE);
+  training_check_same(&x, &was);
+  training_close(&x);
+  training_close(&was);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("spo_sparse_optimizer");
   TCase *c = untimed_case("all");
@@ -365,6 +383,7 @@ int main(void) {
   tcase_add_test(c, a_frozen_mask_stays);
   tcase_add_test(c, after_another_optimizer);
   tcase_add_test(c, refusals);
+  tcase_add_test(c, freezing_refuses_before_it_changes);
   suite_add_tcase(s, c);
   return run_suite(s);
 }

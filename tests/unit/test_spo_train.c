@@ -402,6 +402,44 @@ START_TEST(after_another_optimizer) {
 }
 END_TEST
 
+/* ---- refusals ---- */
+
+START_TEST(gradual_refuses_before_it_updates) {
+  spo_recipe r = test_recipe(SPO_GRADUAL, "unstructured", 0.8, 60);
+  r.every = 7;
+  r.recover = false;
+  training x = training_start(&r, 6, 30);
+  spo_optimizer o = test_adamw(1e-2);
+  training_run(&x, &o, 12, NULL); /* due at 6, 13 … */
+  training_refuses_nan(&x, &o);
+  training_run(&x, &o, 28, NULL); /* and at the last, 42 */
+  training_run(&x, &o, 1, NULL);
+  training_refuses_nan(&x, &o);
+  training_close(&x);
+}
+END_TEST
+
+/* Dense weights get what another optimizer did once, though it is told twice. */
+START_TEST(shadows_grow_once) {
+  spo_recipe r = test_recipe(SPO_SRSTE, "2:4", SPO_IMPLIED, 30);
+  training x = training_start(&r, 5, 20);
+  spo_optimizer o = test_adamw(1e-2);
+  for (size_t i = 0; i < x.count; i++)
+    x.t.w[i] += 0.125f;
+  training good = training_copy(&x), was = training_copy(&x);
+  x.t.w[0] = NAN;
+  ck_assert_int_eq(spo_after(x.context, x.state, &o, &x.t, NULL, NULL), SPO_E_NONFINITE);
+  ck_assert_mem_eq(x.state, was.state, x.bytes);
+  x.t.w[0] = was.t.w[0];
+  ck_assert_int_eq(spo_after(x.context, x.state, &o, &x.t, NULL, NULL), SPO_OK);
+  ck_assert_int_eq(spo_after(good.context, good.state, &o, &good.t, NULL, NULL), SPO_OK);
+  training_check_same(&x, &good);
+  training_close(&x);
+  training_close(&good);
+  training_close(&was);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("spo_train");
   TCase *c = untimed_case("all");
@@ -420,6 +458,8 @@ int main(void) {
   tcase_add_test(c, asp_keeps_its_first_mask);
   tcase_add_test(c, sr_ste_by_definition);
   tcase_add_test(c, after_another_optimizer);
+  tcase_add_test(c, gradual_refuses_before_it_updates);
+  tcase_add_test(c, shadows_grow_once);
   suite_add_tcase(s, c);
   return run_suite(s);
 }
