@@ -228,16 +228,26 @@ static spo_status after(const spo_call *c) {
   return move_when_due(c);
 }
 
+/* How many units are active; SIZE_MAX when one is in parts. */
+static size_t count_active(const spo_call *c, const spo_units *u) {
+  size_t active = 0, cols = c->context->cols;
+  for (size_t i = 0; i < u->count; i++) {
+    size_t kept = 0, at = spo_unit_at(c->context, u, i);
+    for (size_t k = 0; k < u->rows * u->cols; k++)
+      kept += spo_bit(c->payload, at + k / u->cols * cols + k % u->cols);
+    if (kept > 0 && kept < u->rows * u->cols) return SIZE_MAX;
+    active += kept > 0;
+  }
+  return active;
+}
+
 /* As many units are active as at the beginning, each of them whole. */
 static spo_status check(const spo_call *c) {
   spo_units u = spo_units_of(c->context);
   parts p = parts_of(c);
   double sparsity = c->context->recipe.goal.sparsity;
   spo_pattern_implies(&c->context->recipe.goal.pattern, &sparsity);
-  size_t bits = 0;
-  for (size_t i = 0; i < c->context->count; i++)
-    bits += spo_bit(c->payload, i);
-  bool ok = bits == spo_keep_count(u.count, sparsity) * u.rows * u.cols &&
+  bool ok = count_active(c, &u) == spo_keep_count(u.count, sparsity) &&
             spo_bits_clean(p.explored, u.count) && spo_bits_clean(p.young, u.count);
   for (size_t i = 0; i < u.count && ok && p.birth; i++)
     ok = p.birth[i] < c->context->recipe.updates;

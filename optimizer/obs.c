@@ -106,9 +106,10 @@ static spo_status choose_group(const surgery *s, size_t first, size_t rows, size
     for (size_t c = 0; c < count; c++)
       score_run(s, o->w + (first + r) * o->cols, column + c, 1, score + r * count + c);
   spo_status status = spo_project(o->goal, o->name, score, rows, count, keep, NULL, NULL);
+  if (status != SPO_OK) return status;
   for (size_t r = 0; r < rows; r++)
     memcpy(o->mask + (first + r) * o->cols + column, keep + r * count, count);
-  return status;
+  return SPO_OK;
 }
 
 LANES_BODY void subtract_body(float *x, const float *y, float by, size_t n) {
@@ -143,8 +144,8 @@ static void eliminate_band(void *arg, size_t index) {
   size_t step = groups ? goal->pattern.m : s->end - s->begin;
   for (size_t c = s->begin; c < s->end; c += step) {
     size_t count = s->end - c < step ? s->end - c : step;
-    if (groups && s->status[index] == SPO_OK)
-      s->status[index] = choose_group(s, first, rows, c, count);
+    if (groups) s->status[index] = choose_group(s, first, rows, c, count);
+    if (s->status[index] != SPO_OK) return;
     for (size_t r = first; r < first + rows; r++)
       s->loss[index] += eliminate(s, r, c, count);
   }

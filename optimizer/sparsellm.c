@@ -401,7 +401,7 @@ static bool open_tokens(part *f) {
   return f->z && f->y && f->m && f->p && f->out && (!f->gated || (f->s && f->g));
 }
 
-static bool open_part(part *f, spo_ffn *ffn) {
+static bool open_arrays(part *f, spo_ffn *ffn) {
   size_t down = f->outputs * f->inner;
   bool ok = open_linear(&f->linear[UP], &ffn->up, ffn->up_bias) &&
             open_linear(&f->linear[DOWN], &ffn->down, ffn->down_bias) &&
@@ -415,12 +415,18 @@ static bool open_part(part *f, spo_ffn *ffn) {
   f->down = malloc(down * sizeof *f->down);
   f->square = malloc(f->outputs * f->outputs * sizeof *f->square);
   f->sum = malloc(spo_blocks(BLOCK, SLICE) * sizeof *f->sum);
-  if (!ok || !f->table || !f->lift || !f->lift64 || !f->down || !f->square || !f->sum || !f->open ||
-      !f->open_mask)
-    return false;
-  spo_curve_init(f->table, ffn->activation);
-  return spo_gram_open(SPO_GRAM_WHOLE, f->inputs, &f->x_gram, NULL) == SPO_OK &&
-         spo_gram_open(SPO_GRAM_WHOLE, f->inner, &f->p_gram, NULL) == SPO_OK;
+  if (f->table) spo_curve_init(f->table, ffn->activation);
+  return ok && f->table && f->lift && f->lift64 && f->down && f->square && f->sum && f->open &&
+         f->open_mask;
+}
+
+static spo_status open_part(part *f, spo_ffn *ffn, spo_error *error) {
+  spo_status status = spo_gram_open(SPO_GRAM_WHOLE, f->inputs, &f->x_gram, error);
+  if (status == SPO_OK) status = spo_gram_open(SPO_GRAM_WHOLE, f->inner, &f->p_gram, error);
+  if (status != SPO_OK || open_arrays(f, ffn)) return status;
+  return spo_fail(error, SPO_E_MEMORY,
+                  "tensor '%s': no memory for %zu tokens of its feed-forward part; use fewer",
+                  f->name, f->tokens);
 }
 
 static void close_part(part *f) {
@@ -487,11 +493,8 @@ spo_status spo_sparsellm(const spo_recipe *recipe, spo_ffn *ffn, const spo_token
             .outputs = ffn->down.rows,
             .tokens = tokens,
             .gated = ffn->activation == SPO_SILU_GATE};
-  status = open_part(&f, ffn) ? run_part(&f, chunks, count, report, pool, error)
-                              : spo_fail(error, SPO_E_MEMORY,
-                                         "tensor '%s': no memory for %zu tokens of its "
-                                         "feed-forward part; use fewer",
-                                         f.name, tokens);
+  status = open_part(&f, ffn, error);
+  if (status == SPO_OK) status = run_part(&f, chunks, count, report, pool, error);
   spo_report *reports[LINEARS] = {&report->up, &report->gate, &report->down};
   for (int i = 0; status == SPO_OK && i < LINEARS; i++)
     if (f.linear[i].layer)

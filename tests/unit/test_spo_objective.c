@@ -83,7 +83,7 @@ static void check_part(spo_activation activation, double pre, double out, double
   f.outputs = OUT;
   f.tokens = TOKENS;
   f.gated = activation == SPO_SILU_GATE;
-  ck_assert(open_part(&f, &ffn));
+  ck_assert_int_eq(open_part(&f, &ffn, NULL), SPO_OK);
   const spo_tokens tokens = {x, TOKENS};
   ck_assert_int_eq(stream(&f, RECORD, &tokens, 1, &energy, NULL, NULL), SPO_OK);
   ck_assert_int_eq(spo_factor_make(&f.x_factor, f.x_gram, r.damping, "up", NULL, NULL), SPO_OK);

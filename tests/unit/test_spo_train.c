@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "optimizer/train.h"
 #include "tests/run_suite.h"
 #include "tests/unit/spo_training.h"
 
@@ -223,6 +224,15 @@ START_TEST(damaged_contents) {
     bytes[at[i]] ^= 0x80;
     ck_assert_int_eq(spo_state_check(x.context, x.state, x.bytes, NULL), SPO_E_STATE);
   }
+  training_begin(&x, NULL);
+  size_t on = 0, off = 0;
+  while (!spo_bit(bytes + 128, on))
+    on++;
+  while (spo_bit(bytes + 128, off))
+    off++;
+  bytes[128 + on / 8] ^= (unsigned char)(1u << on % 8); /* as many weights, not in whole blocks */
+  bytes[128 + off / 8] ^= (unsigned char)(1u << off % 8);
+  ck_assert_int_eq(spo_state_check(x.context, x.state, x.bytes, NULL), SPO_E_STATE);
   training_close(&x);
   r = recipe_of(1, 10);
   x = training_start(&r, 4, 6);
