@@ -1,13 +1,14 @@
 #include "driver/partial.h"
 
-#include <inttypes.h>
+#include <errno.h>
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "support/sha256.h"
 #include "support/text.h"
 
-enum { KEY_MAX = 256, NUMBERS = 6, TENSORS = 3 }; /* of a weight: itself, its mask, its report */
+enum { KEY_MAX = 256, NUMBERS = 3, TENSORS = 3 }; /* of a weight: itself, its mask, its report */
 
 static const char key_name[] = "key", layer_suffix[] = ".layer";
 
@@ -40,14 +41,15 @@ static void add_options(digest *k, const spo_recipe *r) {
   add(k, "options", text, strlen(text));
 }
 
-/* All that the result depends on: the model, the options, the sentences and this version. */
+/* All that the result depends on: the model, the options, the sentences, this version, and the CPU
+ * level, as sums of vectors of another length differ in their last bits. */
 static const char *key_of(driver *dr, const model_source *m, const prune_weight *list, size_t count,
                           const token_set *set) {
   digest k = {dr->arena, SPCC_VERSION};
-  for (ir_id i = 0; i < m->graph->count; i++) {
-    const ir_value *v = ir_at(m->graph, i);
-    if (v->kind == IR_CONST) add(&k, v->name, v->tensor->data, v->tensor->count * sizeof(float));
-  }
+  const enum isa_level level = native_level();
+  const char *graph = ir_print(m->graph, dr->arena); /* with SHA-256 of its constants */
+  add(&k, "level", &level, sizeof level);
+  add(&k, "graph", graph, strlen(graph));
   for (size_t i = 0; i < count; i++) {
     add(&k, "weight", list[i].name, strlen(list[i].name));
     add_options(&k, list[i].options);
@@ -63,18 +65,25 @@ static bool is_ours(const char *name) {
   return strcmp(name, key_name) == 0 || text_ends_with(name, layer_suffix);
 }
 
-static void remove_files(driver *dr, const char *folder) {
+static bool remove_file(driver *dr, const char *path) {
+  return unlink(path) == 0 || errno == ENOENT ||
+         diag_error(dr->diag, loc_file(path), E_WRITE,
+                    "cannot remove this file of an earlier run: %s; remove its folder",
+                    strerror(errno));
+}
+
+static bool remove_files(driver *dr, const char *folder) {
   const char **names;
   size_t count;
-  if (!dir_list(dr->arena, dr->diag, folder, &names, &count)) return;
-  for (size_t i = 0; i < count; i++)
-    if (is_ours(names[i])) unlink(path_join(dr->arena, folder, names[i]));
+  bool ok = dir_list(dr->arena, dr->diag, folder, &names, &count);
+  for (size_t i = 0; ok && i < count; i++)
+    if (is_ours(names[i])) ok = remove_file(dr, path_join(dr->arena, folder, names[i]));
+  return ok;
 }
 
 void partial_remove(driver *dr, const char *folder) {
   if (access(folder, F_OK) != 0) return;
-  remove_files(dr, folder);
-  rmdir(folder); /* stays when something else is in it */
+  if (remove_files(dr, folder)) rmdir(folder); /* stays when something else is in it */
 }
 
 static bool has_file(driver *dr, const char *folder, const char *name) {
@@ -107,7 +116,7 @@ void partial_close(const partial *p) {
 /* Makes the folder one of this call. */
 static bool claim(partial *p, driver *dr) {
   if (p->ours) return true;
-  remove_files(dr, p->folder);
+  if (!remove_files(dr, p->folder)) return false;
   const char *path = path_join(dr->arena, p->folder, key_name);
   p->ours = out_write_file(dr->arena, dr->diag, path, p->key, strlen(p->key));
   return p->ours;
@@ -121,12 +130,9 @@ static const char *file_of(arena *a, const prune_weight *first) {
 
 static void describe(arena *a, const prune_weight *w, st_write_tensor *out) {
   double *number = arena_array(a, double, NUMBERS);
-  number[0] = (double)w->report.total;
-  number[1] = (double)w->report.kept;
-  number[2] = (double)w->report.nonzero;
-  number[3] = w->masked_error;
-  number[4] = w->error;
-  number[5] = w->seconds;
+  number[0] = w->masked_error;
+  number[1] = w->error;
+  number[2] = w->seconds;
   size_t n = w->rows * w->cols;
   out[0] = (st_write_tensor){w->name, "F32", 1, {(int64_t)n}, w->w, n * sizeof(float)};
   out[1] =
@@ -148,46 +154,67 @@ bool partial_save(partial *p, driver *dr, const prune_weight *list, size_t count
   return ok;
 }
 
-/* Copies a tensor of exactly `size` bytes; false when there is none. */
-static bool copy_tensor(driver *dr, arena *a, st_set *set, const char *name, void *to,
-                        size_t size) {
+/* What a file says of a weight. */
+typedef struct saved {
+  const float *w; /* [rows, cols] */
+  const unsigned char *mask;
+  const double *number;
+} saved;
+
+/* The data of a tensor of exactly `size` bytes; NULL when there is none. */
+static const void *tensor_of(driver *dr, arena *a, st_set *set, const char *name, size_t size) {
   const st_tensor *t = st_find(set, name);
-  if (!t || t->end - t->begin != size) return false;
-  const unsigned char *data = st_read_raw(set, dr->diag, a, t);
-  if (data) memcpy(to, data, size);
-  return data != NULL;
+  return t && t->end - t->begin == size ? st_read_raw(set, dr->diag, a, t) : NULL;
 }
 
-static bool load_weight(driver *dr, arena *a, st_set *set, prune_weight *w) {
-  double number[NUMBERS];
+/* False when the file lacks some of it, or has what no pruning leaves. */
+static bool find_saved(driver *dr, arena *a, st_set *set, const prune_weight *w, saved *out) {
   size_t n = w->rows * w->cols;
-  if (!copy_tensor(dr, a, set, w->name, w->w, n * sizeof *w->w) ||
-      !copy_tensor(dr, a, set, arena_printf(a, "%s.mask", w->name), w->mask, n) ||
-      !copy_tensor(dr, a, set, arena_printf(a, "%s.report", w->name), number, sizeof number))
-    return false;
-  w->report = (spo_report){(uint64_t)number[0], (uint64_t)number[1], (uint64_t)number[2]};
-  w->masked_error = number[3];
-  w->error = number[4];
-  w->seconds = number[5];
-  w->measured = true;
+  out->w = tensor_of(dr, a, set, w->name, n * sizeof *out->w);
+  out->mask = tensor_of(dr, a, set, arena_printf(a, "%s.mask", w->name), n);
+  out->number =
+      tensor_of(dr, a, set, arena_printf(a, "%s.report", w->name), NUMBERS * sizeof *out->number);
+  if (!out->w || !out->mask || !out->number) return false;
+  for (size_t i = 0; i < n; i++)
+    if (!isfinite(out->w[i]) || out->mask[i] > 1 || (!out->mask[i] && out->w[i] != 0)) return false;
   return true;
 }
 
-static bool load_file(const partial *p, driver *dr, arena *a, prune_weight *list, size_t count) {
+static void take_saved(prune_weight *w, const saved *s) {
+  size_t n = w->rows * w->cols;
+  memcpy(w->w, s->w, n * sizeof *w->w);
+  memcpy(w->mask, s->mask, n);
+  w->report = (spo_report){.total = n};
+  for (size_t i = 0; i < n; i++) {
+    w->report.kept += w->mask[i];
+    w->report.nonzero += w->w[i] != 0;
+  }
+  w->masked_error = s->number[0];
+  w->error = s->number[1];
+  w->seconds = s->number[2];
+  w->measured = true;
+}
+
+/* The layer is ready when all of its weights are in the file. */
+static bool load_file(const partial *p, driver *dr, arena *a, prune_weight *list, size_t count,
+                      bool *ready) {
+  size_t errors = diag_errors(dr->diag);
   st_set *set = st_open(a, dr->diag, p->folder, file_of(a, list));
-  bool ok = set != NULL;
-  for (size_t i = 0; ok && i < count; i++)
-    ok = load_weight(dr, a, set, &list[i]);
-  if (set && !st_close(set, dr->diag)) return false;
-  return ok || diag_error(dr->diag, loc_file(p->folder), E_W_MISSING,
-                          "this folder of an earlier run is not whole; remove it");
+  if (!set) return false;
+  saved *s = arena_array(a, saved, count);
+  *ready = true;
+  for (size_t i = 0; *ready && i < count; i++)
+    *ready = find_saved(dr, a, set, &list[i], &s[i]);
+  for (size_t i = 0; *ready && i < count; i++)
+    take_saved(&list[i], &s[i]);
+  return st_close(set, dr->diag) && diag_errors(dr->diag) == errors;
 }
 
 bool partial_load(const partial *p, driver *dr, prune_weight *list, size_t count, bool *ready) {
-  *ready = p->ours && has_file(dr, p->folder, file_of(dr->arena, list));
-  if (!*ready) return true;
+  *ready = false;
+  if (!p->ours || !has_file(dr, p->folder, file_of(dr->arena, list))) return true;
   arena *a = arena_scratch(dr->arena);
-  bool ok = load_file(p, dr, a, list, count);
+  bool ok = load_file(p, dr, a, list, count, ready);
   arena_free(a);
   return ok;
 }

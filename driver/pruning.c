@@ -274,7 +274,7 @@ static bool prune_alone(pruning *p, size_t begin, size_t end) {
 /* "3 of 12 layers, 40 s left", by the weights done so far. */
 static void show_progress(const pruning *p, size_t done) {
   double spent = seconds_now() - p->start;
-  size_t now = done - p->ready;
+  size_t now = done > p->ready ? done - p->ready : 0; /* a layer that was ready counts itself */
   if (now == 0)
     progress(p->dr, (unsigned)done + 1, (unsigned)p->count, "%s", p->list[done].name);
   else

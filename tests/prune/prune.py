@@ -606,15 +606,63 @@ class WithSentences(Folder):
         self.assertFalse(os.path.exists(partial))
         self.assertEqual(read_safetensors(os.path.join(self.dir, "new", "model.safetensors"))[1], want)
 
+    def interrupt(self, sparsity=0.5):
+        """A run that fails in its last step, and leaves all layers in new.partial."""
+        with open(os.path.join(self.dir, "new"), "w"):
+            pass
+        self.spcc("prune", "m.yaml", "-o", "new", "--method=sparsegpt", f"--sparsity={sparsity}",
+                  "--sentences=ids.npy")
+        self.assertIn("key", os.listdir(os.path.join(self.dir, "new.partial")))
+        os.unlink(os.path.join(self.dir, "new"))
+
     def test_what_another_run_left_is_not_used(self):
         self.model()
         want = self.prune_with("sparsegpt", out="whole")
-        with open(os.path.join(self.dir, "new"), "w"):
-            pass
-        self.spcc("prune", "m.yaml", "-o", "new", "--method=sparsegpt", "--sparsity=0.25", "--sentences=ids.npy")
-        self.assertIn("key", os.listdir(os.path.join(self.dir, "new.partial")))
-        os.unlink(os.path.join(self.dir, "new"))
+        self.interrupt(sparsity=0.25)
         self.assertEqual(self.prune_with("sparsegpt"), want)
+
+    def test_what_was_left_of_another_configuration_is_not_used(self):
+        for key, value in (("hidden_act", "relu"), ("layer_norm_eps", 0.5), ("num_attention_heads", 4)):
+            with self.subTest(key=key):
+                self.setUp()
+                self.model()
+                old = self.prune_with("sparsegpt", out="old")
+                self.interrupt()
+                with open(os.path.join(self.dir, "model", "config.json"), "w") as f:
+                    json.dump({**CONFIG, key: value}, f)
+                want = self.prune_with("sparsegpt", out="whole")
+                self.assertNotEqual(want, old)
+                self.assertEqual(self.prune_with("sparsegpt"), want)
+
+    def damage(self, path, tensor, at, data):
+        """Overwrites bytes of a tensor in a safetensors file."""
+        with open(path, "r+b") as f:
+            size, = struct.unpack("<Q", f.read(8))
+            begin = json.loads(f.read(size))[tensor]["data_offsets"][0]
+            f.seek(8 + size + begin + at)
+            f.write(data)
+
+    def test_damaged_layers_are_not_used(self):
+        first = "encoder.layer.0.attention.self.query.weight"
+        value = "encoder.layer.0.attention.self.value.weight"
+        for tensor, data in ((value, struct.pack("<f", float("nan"))), (f"{value}.mask", b"\2"),
+                             (f"{value}.mask", bytes(64))):
+            with self.subTest(tensor=tensor, data=data):
+                self.setUp()
+                self.model()
+                self.prune_with("sparsegpt", out="whole")
+                self.interrupt()
+                self.damage(os.path.join(self.dir, "new.partial", f"{first}.layer"), tensor, 0, data)
+                self.prune_with("sparsegpt")
+                self.assertEqual(self.files("new"), self.files("whole"))
+
+    def test_files_of_another_run_that_stay(self):
+        self.model()
+        os.makedirs(os.path.join(self.dir, "new.partial", "some.layer"))  # no file: it cannot be unlinked
+        self.refused(3, "new.partial/some.layer: error: cannot remove this file of an earlier run: Is a directory; "
+                     "remove its folder [E_WRITE]", "m.yaml", "-o", "new", "--method=wanda", "--sparsity=0.5",
+                     "--sentences=ids.npy")
+        self.assertEqual(os.listdir(os.path.join(self.dir, "new.partial")), ["some.layer"])
 
     def with_values(self, **values):
         """A model with some tensors changed: names (with _ for .) to functions of their values."""
