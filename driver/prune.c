@@ -17,11 +17,19 @@
 
 enum { COPIED_MAX = 256 << 20 /* bytes of one file that is copied */ };
 
+/* A file of the model's folder that the new one gets as it is. */
+typedef struct copied_file {
+  const char *name;
+  bytes content;
+} copied_file;
+
 typedef struct pruner {
   driver *dr;
   const char *path, *out; /* model.yaml, and the new folder */
   const model_source *model;
   const recipe *recipe; /* from a file, or of one entry, which the flags make */
+  copied_file *copied;
+  size_t copied_count;
   st_write_tensor *tensors;
   size_t tensor_count;
   prune_weight *weights; /* those that are pruned */
@@ -157,6 +165,30 @@ static bool read_model(pruner *p) {
   return ok;
 }
 
+/* Configuration and tokenizer; an index of shards no longer fits the new weights. */
+static bool is_copied(const char *dir, const char *name, arena *a) {
+  struct stat st;
+  if (name[0] == '.' || text_ends_with(name, ".index.json") || !strcmp(name, SPARSITY_FILE))
+    return false;
+  if (!text_ends_with(name, ".json") && !text_ends_with(name, ".txt")) return false;
+  return stat(path_join(a, dir, name), &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool read_copied(pruner *p) {
+  driver *dr = p->dr;
+  const char **names, *from = p->model->folder;
+  size_t count;
+  if (!dir_list(dr->arena, dr->diag, from, &names, &count)) return false;
+  p->copied = arena_array(dr->arena, copied_file, count + 1);
+  for (size_t i = 0; i < count; i++) {
+    if (!is_copied(from, names[i], dr->arena)) continue;
+    copied_file *c = &p->copied[p->copied_count++];
+    c->name = names[i];
+    if (!file_read(dr->arena, dr->diag, from, c->name, COPIED_MAX, &c->content)) return false;
+  }
+  return true;
+}
+
 /* All tensors as they are, to be written again. */
 static bool read_tensors(pruner *p) {
   driver *dr = p->dr;
@@ -290,30 +322,14 @@ static int prune_chosen(pruner *p) {
 
 /* ---- writing ---- */
 
-/* Configuration and tokenizer; an index of shards no longer fits the new weights. */
-static bool is_copied(const char *dir, const char *name, arena *a) {
-  struct stat st;
-  if (name[0] == '.' || text_ends_with(name, ".index.json") || !strcmp(name, SPARSITY_FILE))
-    return false;
-  if (!text_ends_with(name, ".json") && !text_ends_with(name, ".txt")) return false;
-  return stat(path_join(a, dir, name), &st) == 0 && S_ISREG(st.st_mode);
-}
-
-static bool copy_file(const pruner *p, const char *name) {
-  driver *dr = p->dr;
-  bytes content;
-  return file_read(dr->arena, dr->diag, p->model->folder, name, COPIED_MAX, &content) &&
-         out_write_file(dr->arena, dr->diag, path_join(dr->arena, p->out, name), content.data,
-                        content.size);
-}
-
-static bool copy_files(const pruner *p) {
+static bool write_copied(const pruner *p) {
   arena *a = p->dr->arena;
-  const char **names, *from = p->model->folder;
-  size_t count;
-  bool ok = dir_list(a, p->dr->diag, from, &names, &count);
-  for (size_t i = 0; ok && i < count; i++)
-    if (is_copied(from, names[i], a)) ok = copy_file(p, names[i]);
+  bool ok = true;
+  for (size_t i = 0; ok && i < p->copied_count; i++) {
+    const copied_file *c = &p->copied[i];
+    ok = out_write_file(a, p->dr->diag, path_join(a, p->out, c->name), c->content.data,
+                        c->content.size);
+  }
   return ok;
 }
 
@@ -377,7 +393,7 @@ static bool write_sparsity(const pruner *p) {
 static bool write_folder(const pruner *p) {
   driver *dr = p->dr;
   progress(dr, 1, 1, "writing %s", p->out);
-  bool ok = dir_make(dr->diag, p->out) && copy_files(p) &&
+  bool ok = dir_make(dr->diag, p->out) && write_copied(p) &&
             st_write(dr->arena, dr->diag, path_join(dr->arena, p->out, "model.safetensors"),
                      p->tensors, p->tensor_count, "pt") &&
             write_sparsity(p) && write_yaml(p);
@@ -389,7 +405,8 @@ int cmd_prune(driver *dr) {
   pruner p = {.dr = dr};
   int code = read_command(&p);
   if (code != EXIT_OK) return code;
-  if (!check_methods(&p) || !read_model(&p) || !read_tensors(&p)) return EXIT_REJECTED;
+  if (!check_methods(&p) || !read_model(&p) || !read_copied(&p) || !read_tensors(&p))
+    return EXIT_REJECTED;
   code = prune_chosen(&p);
   if (code != EXIT_OK || !st_close(p.model->weights, dr->diag)) return code;
   if (!write_folder(&p)) return EXIT_REJECTED;

@@ -404,6 +404,15 @@ class Prune(Folder):
             with self.subTest(message=message):
                 self.refused(1, message, "m.yaml", "-o", "new", "--sparsity=0.5", *flags)
 
+    def test_files_are_read_before_the_folder_is_made(self):
+        self.model()
+        large = os.path.join(self.dir, "model", "zz.txt")
+        with open(large, "w"):
+            pass
+        os.truncate(large, 257 << 20)
+        self.refused(1, "model/zz.txt: error: the file has 269484032 bytes; the limit is 268435456 [E_LIMIT]",
+                     "m.yaml", "--sparsity=0.5", "-o", "new")
+
     def test_own_folder_is_refused(self):
         before = self.model()
         result = self.spcc("prune", "m.yaml", "--sparsity=0.5", "-o", "./model")
