@@ -8,7 +8,9 @@
 #include "support/text.h"
 #include "text/spcc_wordpiece.h"
 
-enum { TEXT_MAX = 256 << 20, CONFIG_MAX = 4 << 20 }; /* bytes of a file */
+enum { TEXT_MAX = 256 << 20, VOCABULARY_MAX = 256 << 20, CONFIG_MAX = 4 << 20 }; /* of a file */
+
+static const char vocabulary_name[] = "vocab.txt";
 
 typedef struct reader {
   driver *dr;
@@ -79,15 +81,30 @@ static bool read_options(const reader *r, spcc_wordpiece_options *o) {
   return true;
 }
 
-static spcc_wordpiece *open_tokenizer(const reader *r) {
-  spcc_wordpiece *tokenizer = NULL;
+/* Makes the tokenizer of the model's folder; *status says why there is none. False, with an error,
+ * when a file is there and cannot be read. */
+static bool make_tokenizer(const reader *r, spcc_wordpiece **out, spcc_wordpiece_status *status) {
+  driver *dr = r->dr;
   spcc_wordpiece_options o;
-  const char *path = path_join(r->dr->arena, r->m->folder, "vocab.txt");
-  if (!read_options(r, &o)) return NULL;
-  spcc_wordpiece_status status = spcc_wordpiece_open(path, &o, &tokenizer);
-  if (status != SPCC_WORDPIECE_OK)
-    diag_error(r->dr->diag, loc_file(path), E_OPEN,
-               "%s; text needs the vocabulary, token ids can come from a .npy file instead",
+  bytes text;
+  bool there;
+  *out = NULL;
+  *status = SPCC_WORDPIECE_E_OPEN;
+  if (!dir_has(dr->arena, dr->diag, r->m->folder, vocabulary_name, &there)) return false;
+  if (!there) return true;
+  if (!file_read(dr->arena, dr->diag, r->m->folder, vocabulary_name, VOCABULARY_MAX, &text) ||
+      !read_options(r, &o))
+    return false;
+  *status = spcc_wordpiece_new((const char *)text.data, text.size, &o, out);
+  return true;
+}
+
+static spcc_wordpiece *open_tokenizer(const reader *r) {
+  spcc_wordpiece *tokenizer;
+  spcc_wordpiece_status status;
+  if (make_tokenizer(r, &tokenizer, &status) && status != SPCC_WORDPIECE_OK)
+    diag_error(r->dr->diag, loc_file(path_join(r->dr->arena, r->m->folder, vocabulary_name)),
+               E_OPEN, "%s; text needs the vocabulary, token ids can come from a .npy file instead",
                spcc_wordpiece_status_text(status));
   return tokenizer;
 }
@@ -146,14 +163,14 @@ static int64_t id_at(const npy_array *a, size_t i) {
   return a->type == NPY_I64 ? ((const int64_t *)a->data)[i] : ((const int32_t *)a->data)[i];
 }
 
-/* The id of padding: that of [PAD] when there is a vocabulary, else 0, as BERT has it. */
-static int64_t padding_of(const reader *r) {
-  spcc_wordpiece *tokenizer = NULL;
-  const char *path = path_join(r->dr->arena, r->m->folder, "vocab.txt");
-  if (spcc_wordpiece_open(path, NULL, &tokenizer) != SPCC_WORDPIECE_OK) return 0;
-  int64_t id = spcc_wordpiece_pad(tokenizer);
+/* The id of padding: the tokenizer's when there is one, else 0, as BERT has it. */
+static bool find_padding(const reader *r, int64_t *id) {
+  spcc_wordpiece *tokenizer;
+  spcc_wordpiece_status status;
+  if (!make_tokenizer(r, &tokenizer, &status)) return false;
+  *id = tokenizer ? spcc_wordpiece_pad(tokenizer) : 0;
   spcc_wordpiece_free(tokenizer);
-  return id;
+  return true;
 }
 
 static bool take_row(reader *r, const npy_array *a, size_t row, int64_t padding) {
@@ -179,10 +196,11 @@ static bool read_ids(reader *r) {
   if (a.type == NPY_F32 || a.rank != 2)
     return diag_error(r->dr->diag, loc_file(r->path), E_NPY,
                       "an array of token ids is needed, int32 or int64 [sentences, tokens]");
-  reserve(r, (size_t)a.dim[0], a.count);
-  int64_t padding = padding_of(r);
-  bool ok = true;
-  for (size_t row = 0; ok && row < (size_t)a.dim[0]; row++)
+  int64_t padding;
+  size_t rows = a.count > 0 ? (size_t)a.dim[0] : 0; /* a shape (n, 0) may claim any n */
+  reserve(r, rows, a.count);
+  bool ok = find_padding(r, &padding);
+  for (size_t row = 0; ok && row < rows; row++)
     ok = take_row(r, &a, row, padding);
   return ok;
 }

@@ -4,8 +4,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-enum { MAX_VOCAB_BYTES = 256 << 20 };
-
 uint64_t vocab_hash(uint64_t hash, const char *data, size_t size) {
   for (size_t i = 0; i < size; i++)
     hash = (hash ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
@@ -98,7 +96,7 @@ static void index_tokens(vocab *v) {
 }
 
 spcc_wordpiece_status vocab_init(vocab *v, const char *data, size_t size) {
-  if (size == 0 || size > MAX_VOCAB_BYTES || !is_utf8(data, size)) return SPCC_WORDPIECE_E_VOCAB;
+  if (size == 0 || size > VOCAB_MAX_BYTES || !is_utf8(data, size)) return SPCC_WORDPIECE_E_VOCAB;
   uint32_t count = count_lines(data, size);
   uint32_t slots = 2;
   while (slots < 2 * count) /* at most 2^29 lines */

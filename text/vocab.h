@@ -4,6 +4,8 @@
 
 #include "text/spcc_wordpiece.h"
 
+enum { VOCAB_MAX_BYTES = 256 << 20 /* of a vocab.txt */ };
+
 typedef struct vocab {
   char *text;      /* all tokens, a zero byte after each */
   uint32_t *begin; /* [count + 1] offsets of the tokens in text */

@@ -77,11 +77,11 @@ spcc_wordpiece_status spcc_wordpiece_new(const char *vocab_text, size_t size,
   return status;
 }
 
-/* Reads to the end of the file; the caller frees *out. */
+/* Reads to the end of the file, or so much that it is too large; the caller frees *out. */
 static spcc_wordpiece_status read_all(FILE *f, char **out, size_t *size) {
   size_t capacity = 1 << 16;
   char *data = NULL;
-  for (*size = 0; !feof(f) && !ferror(f);) {
+  for (*size = 0; !feof(f) && !ferror(f) && *size <= VOCAB_MAX_BYTES;) {
     char *larger = realloc(data, capacity);
     if (larger == NULL) {
       free(data);
@@ -89,7 +89,7 @@ static spcc_wordpiece_status read_all(FILE *f, char **out, size_t *size) {
     }
     data = larger;
     *size += fread(data + *size, 1, capacity - *size, f);
-    capacity *= 2;
+    capacity = capacity < VOCAB_MAX_BYTES ? 2 * capacity : VOCAB_MAX_BYTES + 1;
   }
   *out = data;
   return SPCC_WORDPIECE_OK;

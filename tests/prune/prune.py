@@ -173,7 +173,7 @@ class Folder(unittest.TestCase):
             f.write("spcc: 1\nrecipe:\n" + "".join(f"  - {{{e}}}\n" for e in entries))
 
     def spcc(self, *arguments):
-        return subprocess.run([SPCC, *arguments], cwd=self.dir, capture_output=True, text=True)
+        return subprocess.run([SPCC, *arguments], cwd=self.dir, capture_output=True, text=True, timeout=600)
 
     def prune(self, *arguments, out="new"):
         result = self.spcc("prune", "m.yaml", "-o", out, *arguments)
@@ -775,6 +775,25 @@ class WithSentences(Folder):
         for line in lines:
             mask, end = (float(line.split(w)[0].split()[-1]) for w in (" by the mask", " in the end"))
             self.assertLessEqual(end, mask + 1e-4, line)
+
+    def test_a_vocabulary_that_is_no_file(self):
+        self.model()
+        vocabulary = os.path.join(self.dir, "model", "vocab.txt")
+        with open(os.path.join(self.dir, "text.txt"), "w") as f:
+            f.write("a\n")
+        os.unlink(vocabulary)
+        os.mkfifo(vocabulary)
+        for sentences in ("text.txt", "ids.npy"):
+            self.refused_whole("model/vocab.txt: error: this is a FIFO, not a regular file; only regular files are "
+                               "read [E_NOT_FILE]", "--method=wanda", "--sparsity=0.5", f"--sentences={sentences}")
+
+    def test_claims_of_sentences_take_no_memory(self):
+        self.model()
+        header = b"{'descr': '<i4', 'fortran_order': False, 'shape': (2000000000, 0), }\n"
+        with open(os.path.join(self.dir, "claims.npy"), "wb") as f:
+            f.write(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
+        self.refused_whole("claims.npy: error: no sentence to calibrate with; write one a line [E_EMPTY]",
+                           "--method=wanda", "--sparsity=0.5", "--sentences=claims.npy", "--max-mem=1G")
 
     def test_sentences_are_needed(self):
         self.model()

@@ -72,6 +72,16 @@ START_TEST(ids_are_taken) {
 }
 END_TEST
 
+START_TEST(padding_is_the_tokenizers) {
+  token_set set;
+  put_text("tiny/tokenizer_config.json", "{\"pad_token\": \"fish\"}");
+  put_ids("a.npy", NPY_I32, 2, 4, (int32_t[]){2, 4, 3, 5, 2, 0, 3, 0});
+  ck_assert(sentences_read(&dr, "a.npy", source, &set));
+  check_ids(&set, 0, 3, (int32_t[]){2, 4, 3});
+  check_ids(&set, 1, 4, (int32_t[]){2, 0, 3, 0});
+}
+END_TEST
+
 static void refuse(const char *path, enum err code, const char *word) {
   token_set set;
   size_t before = diag_errors(d);
@@ -91,10 +101,12 @@ START_TEST(bad_files) {
   put_ids("negative.npy", NPY_I64, 1, 2, (int64_t[]){-1, 2});
   put_ids("float.npy", NPY_F32, 1, 2, (float[]){1, 2});
   put_ids("padding.npy", NPY_I32, 1, 2, (int32_t[]){0, 0});
+  put_ids("claims.npy", NPY_I32, 2000000000, 0, "");
   refuse("none.txt", E_OPEN, "");
   refuse("empty.txt", E_EMPTY, "no sentence");
   refuse("blank.txt", E_EMPTY, "no sentence");
   refuse("padding.npy", E_EMPTY, "no sentence");
+  refuse("claims.npy", E_EMPTY, "no sentence");
   refuse("large.npy", E_NPY, "element [1, 1] is 7");
   refuse("negative.npy", E_NPY, "is -1");
   refuse("float.npy", E_NPY, "token ids");
@@ -111,6 +123,7 @@ int main(void) {
   tcase_add_test(c, text_is_tokens);
   tcase_add_test(c, tokenizer_is_configured);
   tcase_add_test(c, ids_are_taken);
+  tcase_add_test(c, padding_is_the_tokenizers);
   tcase_add_test(c, bad_files);
   suite_add_tcase(s, c);
   return run_suite(s);

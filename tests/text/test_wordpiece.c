@@ -189,6 +189,7 @@ START_TEST(files) {
   ck_assert_int_eq(spcc_wordpiece_open("/nonexistent/vocab.txt", NULL, &t), SPCC_WORDPIECE_E_OPEN);
   ck_assert_int_eq(spcc_wordpiece_open("/", NULL, &t), SPCC_WORDPIECE_E_OPEN);
   ck_assert_int_eq(spcc_wordpiece_open("/dev/null", NULL, &t), SPCC_WORDPIECE_E_VOCAB);
+  ck_assert_int_eq(spcc_wordpiece_open("/dev/zero", NULL, &t), SPCC_WORDPIECE_E_VOCAB); /* ends */
   ck_assert_ptr_null(t);
   /* A file of more than one block of the reader. */
   char path[] = "/tmp/spcc-vocab-XXXXXX";
