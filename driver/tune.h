@@ -3,6 +3,7 @@
 #define SPCC_DRIVER_TUNE_H
 
 #include "driver/model.h"
+#include "support/builder.h"
 
 /* For the linears of a graph that is ready for the pass partition: measures what the cache lacks,
  * as long as --tune allows, and sets o->pass.tuned. */
@@ -19,7 +20,7 @@ typedef struct tune_record {
 typedef struct tune_cache {
   const char *path;
   const char *key;
-  const char *others; /* lines that are kept as they are */
+  builder others; /* lines that are kept as they are */
   tune_record *list;
   uint32_t count, capacity;
 } tune_cache;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "driver/costs.h"
+#include "driver/output.h"
 #include "driver/tune.h"
 
 #if defined(__x86_64__)
@@ -64,13 +65,13 @@ static bool read_line(driver *dr, tune_cache *c, const char *line) {
   if (strncmp(line, c->key, key) == 0 && line[key] == ' ')
     tune_cache_add(dr->arena, c, (tune_record){field[3], field[4], time});
   else
-    c->others = arena_printf(dr->arena, "%s%s\n", c->others, line);
+    putf(&c->others, "%s\n", line);
   return true;
 }
 
 bool tune_cache_read(driver *dr, enum isa_level isa, tune_cache *c) {
   bytes text;
-  *c = (tune_cache){.path = flag_text(dr, F_TUNE_CACHE, NULL), .others = ""};
+  *c = (tune_cache){.path = flag_text(dr, F_TUNE_CACHE, NULL), .others = {.arena = dr->arena}};
   c->key = arena_printf(dr->arena, "%s %s %s", SPCC_KERNELS, isa_names[isa], cpu_kind(dr->arena));
   if (!c->path) c->path = cache_path(dr, "tune");
   if (!c->path) return false;
@@ -85,9 +86,11 @@ bool tune_cache_read(driver *dr, enum isa_level isa, tune_cache *c) {
 }
 
 bool tune_cache_write(driver *dr, const tune_cache *c) {
-  const char *text = arena_printf(dr->arena, "%s\n%s", header, c->others);
+  builder text = {.arena = dr->arena};
+  putf(&text, "%s\n", header);
+  put_bytes(&text, c->others.text, c->others.size);
   for (uint32_t i = 0; i < c->count; i++)
-    text = arena_printf(dr->arena, "%s%s %s %s %.6g\n", text, c->key, c->list[i].class,
-                        c->list[i].cut, c->list[i].time);
-  return out_write_file(dr->arena, dr->diag, c->path, text, strlen(text));
+    putf(&text, "%s %s %s %.6g\n", c->key, c->list[i].class, c->list[i].cut, c->list[i].time);
+  output o = {.path = c->path, .data = {(const unsigned char *)text.text, text.size}};
+  return outputs_write(dr, &o, 1);
 }

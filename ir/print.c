@@ -1,42 +1,13 @@
 /* The graph as text; see docs/ir.md for the grammar. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "ir/hexfloat.h"
 #include "ir/ir.h"
 #include "ir/lex.h"
+#include "support/builder.h"
 
-typedef struct out {
-  arena *arena;
-  char *text;
-  size_t size, room; /* bytes written; bytes there, the final zero included */
-} out;
-
-static void put_bytes(out *o, const char *s, size_t n) {
-  if (o->room - o->size <= n) {
-    size_t room = (o->size + n + 1) * 2;
-    o->text = arena_grow(o->arena, o->text, o->size, room, 1, 1);
-    o->room = room;
-  }
-  memcpy(o->text + o->size, s, n);
-  o->size += n;
-}
-
-static void put(out *o, const char *s) {
-  put_bytes(o, s, strlen(s));
-}
-
-__attribute__((format(printf, 2, 3))) static void putf(out *o, const char *format, ...) {
-  char text[128]; /* enough for the numbers and table names it is used with */
-  va_list args;
-  va_start(args, format);
-  vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  put(o, text);
-}
-
-static void put_quoted(out *o, const char *name) {
+static void put_quoted(builder *o, const char *name) {
   put(o, "\"");
   for (; *name; name++) {
     unsigned char c = (unsigned char)*name;
@@ -50,23 +21,23 @@ static void put_quoted(out *o, const char *name) {
   put(o, "\"");
 }
 
-static void put_name(out *o, const char *name) {
+static void put_name(builder *o, const char *name) {
   if (*name && name[strspn(name, LEX_WORD)] == 0)
     put(o, name);
   else
     put_quoted(o, name);
 }
 
-static void put_type(out *o, const ir_type *t) {
+static void put_type(builder *o, const ir_type *t) {
   put(o, ir_type_print(o->arena, t));
 }
 
-static void put_float(out *o, double x) {
+static void put_float(builder *o, double x) {
   char text[HEXFLOAT_MAX];
   put(o, hexfloat_print(x, text));
 }
 
-static void put_input(out *o, const ir_value *v) {
+static void put_input(builder *o, const ir_value *v) {
   put(o, "input %");
   put_name(o, v->name);
   put(o, " : ");
@@ -74,7 +45,7 @@ static void put_input(out *o, const ir_value *v) {
   if (v->optional) putf(o, " optional=%" PRId32, v->absent);
 }
 
-static void put_const(out *o, const ir_value *v) {
+static void put_const(builder *o, const ir_value *v) {
   ir_tensor *t = v->tensor;
   put(o, "const @");
   put_name(o, v->name);
@@ -93,7 +64,7 @@ static void put_const(out *o, const ir_value *v) {
   }
 }
 
-static void put_ref(out *o, const ir_graph *g, ir_id id) {
+static void put_ref(builder *o, const ir_graph *g, ir_id id) {
   if (id == IR_NONE) {
     put(o, "_");
   } else if (id >= g->count) {
@@ -109,7 +80,7 @@ static bool is_default(const ir_value *v, enum ir_attr a) {
   return memcmp(&v->attr[a].f, &ir_attrs[a].init, sizeof v->attr[a].f) == 0;
 }
 
-static void put_attr(out *o, enum ir_attr a, ir_attr_value value) {
+static void put_attr(builder *o, enum ir_attr a, ir_attr_value value) {
   put(o, ir_attrs[a].name);
   put(o, "=");
   const char *spelling = ir_enum_name(ir_attrs[a].kind, value.i);
@@ -121,7 +92,7 @@ static void put_attr(out *o, enum ir_attr a, ir_attr_value value) {
     putf(o, "%" PRId64, value.i);
 }
 
-static void put_attrs(out *o, const ir_value *v) {
+static void put_attrs(builder *o, const ir_value *v) {
   const char *separator = " {";
   for (enum ir_attr a = 0; a < ATTR_COUNT; a++) {
     if (is_default(v, a)) continue;
@@ -132,7 +103,7 @@ static void put_attrs(out *o, const ir_value *v) {
   if (*separator == ',') put(o, "}");
 }
 
-static void put_part(out *o, const ir_part *p) {
+static void put_part(builder *o, const ir_part *p) {
   char text[PATTERN_TEXT_MAX];
   put(o, "\n  part rows=");
   for (uint32_t i = 0; i < p->row_ranges; i++)
@@ -143,7 +114,7 @@ static void put_part(out *o, const ir_part *p) {
        p->k_block);
 }
 
-static void put_op(out *o, const ir_graph *g, const ir_value *v) {
+static void put_op(builder *o, const ir_graph *g, const ir_value *v) {
   put(o, "%");
   put_name(o, v->name);
   putf(o, " = %s", v->op < OP_COUNT ? ir_ops[v->op].name : "?");
@@ -158,7 +129,7 @@ static void put_op(out *o, const ir_graph *g, const ir_value *v) {
     put_part(o, &v->parts[i]);
 }
 
-static void put_value(out *o, const ir_graph *g, const ir_value *v) {
+static void put_value(builder *o, const ir_graph *g, const ir_value *v) {
   switch (v->kind) {
   case IR_INPUT:
     put_input(o, v);
@@ -173,7 +144,7 @@ static void put_value(out *o, const ir_graph *g, const ir_value *v) {
   put(o, "\n");
 }
 
-static void put_plan(out *o, const ir_graph *g) {
+static void put_plan(builder *o, const ir_graph *g) {
   for (uint32_t i = 0; i < g->slot_count; i++)
     putf(o, "slot %u = n_tile*%" PRIu64 " + b_tile*%" PRIu64 " + %" PRIu64 "\n", i,
          g->slots[i].per_n_tile, g->slots[i].per_b_tile, g->slots[i].constant);
@@ -186,7 +157,7 @@ static void put_plan(out *o, const ir_graph *g) {
 }
 
 char *ir_print(const ir_graph *g, arena *a) {
-  out o = {.arena = a};
+  builder o = {.arena = a};
   putf(&o, "spcc-ir %d\nmodel ", IR_TEXT_VERSION);
   put_name(&o, g->name);
   putf(&o, " max_batch=%" PRId64 " max_sequence=%" PRId64 "\n", g->max_batch, g->max_sequence);
@@ -200,6 +171,6 @@ char *ir_print(const ir_graph *g, arena *a) {
     put(&o, "\n");
   }
   put_plan(&o, g);
-  put_bytes(&o, "end\n", sizeof "end\n"); /* with the final zero */
+  put(&o, "end\n");
   return o.text;
 }

@@ -100,6 +100,18 @@ grep -q '^000000000000 x86.* dense 1e-3$' in.other || fail "records have no dige
 succeed "$SPCC" in.yaml --tune=0 --tune-cache=in.other -o other.o
 cmp -s before.o other.o || fail 'times of other kernels decided'
 
+# A long cache of others is read and written in little memory.
+{
+  echo 'spcc-tune 1'
+  seq -f '0.0.0 x86-64-v4 other-cpu 16x8:dense:%.0f dense 1' 100000
+} >in.other
+cp in.other in.before
+succeed "$SPCC" in.yaml --max-mem=256M --tune=0 --tune-cache=in.other -o other.o
+cmp -s before.o other.o || fail 'records of other machines decided'
+succeed "$SPCC" in.yaml --max-mem=256M --tune=0.1 --tune-cache=in.other -o other.o
+head -n 100001 in.other | cmp -s - in.before || fail 'records of other machines are not as they were'
+[ "$(wc -l <in.other)" -gt 100001 ] || fail 'nothing was added to a long cache'
+
 # Its times decide.
 for wanted in dense block; do
   sed "s/ dense [0-9.e+]*\$/ dense $([ $wanted = dense ] && echo 1e-3 || echo 1e9)/; s/ 16x1 [0-9.e+]*\$/ 16x1 1/" in.tune >in.other
