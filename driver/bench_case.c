@@ -42,10 +42,8 @@ static bool inputs_by_trial(bench_case *c, int32_t batch, int32_t sequence, uint
 }
 
 bool case_prepare(driver *dr, const build_options *options, bench_case *c) {
-  *c = (bench_case){.dr = dr,
-                    .path = dr->operands[0],
-                    .options = options,
-                    .threads = (uint32_t)flag_int(dr, F_THREADS, 1)};
+  *c = (bench_case){
+      .dr = dr, .path = dr->operands[0], .options = options, .threads = session_threads(dr)};
   int32_t batch = (int32_t)flag_int(dr, F_BATCH, 1);
   uint64_t seed = (uint64_t)flag_int(dr, F_SEED, 1);
   c->files = dr->operands;

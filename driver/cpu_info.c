@@ -1,14 +1,13 @@
 /* spcc cpu: what this machine has. */
-#include <sched.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "driver/costs.h"
 #include "driver/fma_probe.h"
 #include "driver/json_line.h"
+#include "driver/session.h"
 #include "driver/stats.h"
 #include "runtime/cpu.h"
-#include "runtime/spcc_rt.h"
 
 static const struct cache {
   const char *name;
@@ -21,27 +20,21 @@ static const struct cache {
 };
 enum { CACHES = sizeof caches / sizeof caches[0] };
 
-/* CPUs that this process may use. */
-static int usable_cpus(void) {
-  cpu_set_t set;
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
-}
-
 /* --peak: the levels that a program can be compiled for, and what they reach. */
 static const uint32_t levels[] = {SPCC_CPU_X86_64_V3, SPCC_CPU_X86_64_V4};
 enum { LEVELS = sizeof levels / sizeof levels[0], SAMPLES = 15 };
 static const double SAMPLE_SECONDS = 0.005;
 
 typedef struct peaks {
-  int threads;
+  uint32_t threads;
   double gflops[LEVELS]; /* of all threads; 0: the CPU lacks the level */
 } peaks;
 
 static bool measure_peaks(driver *dr, peaks *p) {
-  *p = (peaks){.threads = (int)flag_int(dr, F_THREADS, 1)};
-  spcc_pool *pool = spcc_pool_new((uint32_t)p->threads);
+  *p = (peaks){.threads = session_threads(dr)};
+  spcc_pool *pool = spcc_pool_new(p->threads);
   if (!pool)
-    return diag_error(dr->diag, loc_file(NULL), E_MEMORY, "cannot start %d threads", p->threads);
+    return diag_error(dr->diag, loc_file(NULL), E_MEMORY, "cannot start %u threads", p->threads);
   double samples[LEVELS][SAMPLES]; /* in turns, so that a change of the clock meets all levels */
   for (int s = 0; s < SAMPLES; s++)
     for (int i = 0; i < LEVELS; i++)
@@ -54,7 +47,7 @@ static bool measure_peaks(driver *dr, peaks *p) {
 }
 
 static json_t *json_peaks(const peaks *p) {
-  json_t *all = json_pack("{s:i}", "threads", p->threads);
+  json_t *all = json_pack("{s:i}", "threads", (int)p->threads);
   for (int i = 0; i < LEVELS; i++)
     if (p->gflops[i] > 0)
       json_object_set_new(all, spcc_cpu_name(levels[i]), json_real(p->gflops[i]));
@@ -65,7 +58,7 @@ static void print_peaks(const peaks *p) {
   printf("FMA peak ");
   for (int i = 0; i < LEVELS; i++)
     if (p->gflops[i] > 0) printf(" %s %.1f", spcc_cpu_name(levels[i]), p->gflops[i]);
-  printf(" GFLOP/s on %d thread%s\n", p->threads, p->threads == 1 ? "" : "s");
+  printf(" GFLOP/s on %u thread%s\n", p->threads, p->threads == 1 ? "" : "s");
 }
 
 static bool print_json(driver *dr, const peaks *p) {
@@ -77,9 +70,9 @@ static bool print_json(driver *dr, const peaks *p) {
     json_object_set_new(sizes, caches[i].name, json_integer(sysconf(caches[i].key)));
   return json_line(dr,
                    json_pack("{s:s, s:o, s:i, s:I, s:o, s:o*}", "level", spcc_cpu_name(spcc_cpu()),
-                             "features", features, "usable_cpus", usable_cpus(), "online_cpus",
-                             (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "cache_bytes", sizes,
-                             "peak_gflops", p ? json_peaks(p) : NULL));
+                             "features", features, "usable_cpus", (int)spcc_usable_cpus(),
+                             "online_cpus", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN),
+                             "cache_bytes", sizes, "peak_gflops", p ? json_peaks(p) : NULL));
 }
 
 static void print_table(const peaks *p) {
@@ -87,7 +80,8 @@ static void print_table(const peaks *p) {
   spcc_cpu_feature f;
   for (uint32_t i = 0; spcc_cpu_feature_at(i, &f); i++)
     if (f.present) printf(" %s", f.name);
-  printf("\nCPUs      %d usable of %ld\ncaches   ", usable_cpus(), sysconf(_SC_NPROCESSORS_ONLN));
+  printf("\nCPUs      %u usable of %ld\ncaches   ", spcc_usable_cpus(),
+         sysconf(_SC_NPROCESSORS_ONLN));
   for (int i = 0; i < CACHES; i++) {
     long size = sysconf(caches[i].key);
     if (size > 0) printf(" %s %ldK", caches[i].name, size / 1024);

@@ -208,7 +208,7 @@ static int read_model(estimate *e) {
   if (!m || !source_close(dr, m)) return EXIT_REJECTED;
   e->g = m->graph;
   e->batch = (int32_t)flag_int(dr, F_BATCH, 1);
-  e->threads = (uint32_t)flag_int(dr, F_THREADS, 1);
+  e->threads = session_threads(dr);
   e->sequence = session_length(dr, e->g->max_sequence);
   if (!session_fits(dr, e->g->max_batch, e->g->max_sequence, e->batch, e->sequence))
     return EXIT_REJECTED;

@@ -166,7 +166,7 @@ static bool run(run_job *j) {
   session s;
   if (!plan_outputs(j, list, &count) || !read_inputs(j)) return false;
   bool ok = session_open(dr, &j->lib.entry, j->lib.weights, j->lib.weights_bytes, (int32_t)j->batch,
-                         (int32_t)j->sequence, (uint32_t)flag_int(dr, F_THREADS, 1), &s);
+                         (int32_t)j->sequence, session_threads(dr), &s);
   for (uint32_t i = 0; ok && i < info->input_count; i++)
     s.in[i] = j->in[i].path ? j->in[i].array.data : NULL;
   ok = ok && session_run(dr, &s);

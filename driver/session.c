@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "runtime/cpu.h"
 #include "support/checked.h"
 #include "support/file.h"
 
@@ -165,6 +166,11 @@ bool session_run(driver *dr, session *s) {
 void session_close(session *s) {
   spcc_pool_free(s->pool);
   s->pool = NULL;
+}
+
+uint32_t session_threads(const driver *dr) {
+  uint32_t asked = (uint32_t)flag_int(dr, F_THREADS, 1), cpus = spcc_usable_cpus();
+  return asked < cpus ? asked : cpus;
 }
 
 int32_t session_length(const driver *dr, int64_t max_sequence) {

@@ -45,6 +45,8 @@ bool session_open(driver *dr, const jit_entry *entry, const void *weights, size_
 bool session_run(driver *dr, session *s);
 void session_close(session *s);
 
+/* Threads of a call: -j, and at most one per CPU that the process may use. */
+uint32_t session_threads(const driver *dr);
 /* Tokens of a sequence: -l, or a usual length that the model takes. */
 int32_t session_length(const driver *dr, int64_t max_sequence);
 

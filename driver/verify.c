@@ -185,7 +185,7 @@ static bool compare_outputs(verify *v, const session *s, uint32_t from, uint32_t
 static bool check_model(verify *v, const jit_entry *entry, const void *weights, size_t size,
                         uint32_t from, uint32_t to) {
   session s;
-  uint32_t threads = (uint32_t)flag_int(v->dr, F_THREADS, 1);
+  uint32_t threads = session_threads(v->dr);
   bool ok =
       session_open(v->dr, entry, weights, size, v->inputs.batch, v->inputs.sequence, threads, &s);
   if (ok) {

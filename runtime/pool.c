@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/cpu.h"
 #include "runtime/spcc_rt.h"
 
 enum { CACHE_LINE = 64, MAX_THREADS = 4096, SPIN_NS = 50000, PAUSES = 32, YIELDS = 8 };
@@ -185,6 +186,10 @@ static cpus usable_cpus(void) {
   long online = sysconf(_SC_NPROCESSORS_ONLN);
   if (online > 0) c.count = (uint32_t)online;
   return c;
+}
+
+uint32_t spcc_usable_cpus(void) {
+  return usable_cpus().count;
 }
 
 /* The set of the n-th listed CPU alone, counted round and round. */

@@ -78,6 +78,11 @@ npy() {
   } >"$1"
 }
 
+# The threads that -j 2 gives on this machine.
+two_threads() {
+  if [ "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" = 1 ]; then echo 1; else echo 2; fi
+}
+
 finish() {
   [ $failures = 0 ] || echo "$failures failed" >&2
   [ $failures = 0 ]

@@ -4,6 +4,7 @@ make_model
 help='(see spcc profile --help)'
 number='[0-9][0-9.e+-]*'
 quick='-t 0.01 -w 0'
+two=$(two_threads)
 
 succeed "$SPCC" in.yaml --emit=shared -o tiny.so
 
@@ -19,7 +20,7 @@ for of in in.yaml tiny.so; do
   # shellcheck disable=SC2086
   succeed "$SPCC" profile $of $quick -b 2 -l 3 -j 2 --json
   row='"ms":[0-9.e-]+,"share":[0-9.e-]+,"gflops":[0-9.e-]+,"peak_share":[0-9.e-]+,"dense_gflops":[0-9.e-]+'
-  grep -Eqx "\{\"model\":\"tiny\",\"threads\":2,\"batch\":2,\"sequence\":3,\"isa\":\"x86-64-v[34]\",\"calls\":[0-9]+,\"median_ms\":[0-9.e-]+,\"peak_gflops\":[0-9.e-]+,\"steps\":\[.*\],\"kinds\":\[.*\],\"sums\":\[(\{\"name\":\"[a-z ]+\",$row\},?){3}\]\}" .out ||
+  grep -Eqx "\{\"model\":\"tiny\",\"threads\":$two,\"batch\":2,\"sequence\":3,\"isa\":\"x86-64-v[34]\",\"calls\":[0-9]+,\"median_ms\":[0-9.e-]+,\"peak_gflops\":[0-9.e-]+,\"steps\":\[.*\],\"kinds\":\[.*\],\"sums\":\[(\{\"name\":\"[a-z ]+\",$row\},?){3}\]\}" .out ||
     fail "profile --json prints $(cat .out)"
   grep -Eq "\{\"name\":\"w\",\"kind\":\"linear\",$row,\"patterns\":\[\"[a-z0-9x:]+\"\]\}" .out || fail "--json has no w: $(cat .out)"
 done
@@ -36,7 +37,7 @@ grep -Eq "^\{\"traceEvents\":\[.*$event.*\],\"displayTimeUnit\":\"ms\"\}\$" trac
 grep -q '"thread 0"' trace.json && fail 'a lane per thread on one thread'
 # shellcheck disable=SC2086
 succeed "$SPCC" profile tiny.so $quick -b 4 -l 64 -j 2 --pin --trace=trace.json
-[ "$(nproc)" = 1 ] || grep -Eq '"name":"w","cat":"linear","ph":"X",[^}]*"tid":1\}' trace.json || fail "no lane for a thread: $(cat trace.json)"
+[ "$two" = 1 ] || grep -Eq '"name":"w","cat":"linear","ph":"X",[^}]*"tid":1\}' trace.json || fail "no lane for a thread: $(cat trace.json)"
 rm trace.json
 
 # Wrong arguments.
@@ -57,7 +58,18 @@ files tiny.h tiny.so
 succeed "$SPCC" cpu --peak
 grep -Eqx "FMA peak ( x86-64-v[34] $number)+ GFLOP/s on 1 thread" .out || fail "cpu --peak prints $(cat .out)"
 succeed "$SPCC" cpu --peak -j 2 --json
-grep -Eq '"peak_gflops":\{"threads":2(,"x86-64-v[34]":[0-9.e+-]+)+\}\}$' .out || fail "cpu --peak --json prints $(cat .out)"
+grep -Eq '"peak_gflops":\{"threads":'"$two"'(,"x86-64-v[34]":[0-9.e+-]+)+\}\}$' .out || fail "cpu --peak --json prints $(cat .out)"
+# -j counts up to the CPUs that the process may use, whatever is asked for.
+cpu=$(taskset -cp $$ 2>/dev/null | sed 's/.*: *\([0-9]*\).*/\1/')
+if [ -n "$cpu" ]; then
+  succeed taskset -c "$cpu" "$SPCC" cpu --peak -j 8
+  grep -q ' on 1 thread$' .out || fail "-j 8 on one CPU: $(cat .out)"
+  # shellcheck disable=SC2086
+  succeed taskset -c "$cpu" "$SPCC" profile in.yaml $quick -j 8
+  head -1 .out | grep -q ', 1 thread, ' || fail "profile -j 8 on one CPU: $(head -1 .out)"
+  succeed taskset -c "$cpu" "$SPCC" estimate in.yaml -j 8
+  grep -q '; 1 thread; ' .out || fail "estimate -j 8 on one CPU: $(cat .out)"
+fi
 succeed "$SPCC" cpu --json
 grep -q peak .out && fail 'cpu measures unasked'
 expect 2 "spcc: error: -j needs --peak (see spcc cpu --help)" "$SPCC" cpu -j 2

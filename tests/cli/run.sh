@@ -106,9 +106,10 @@ succeed "$SPCC" inspect in.yaml
 grep -q '^w  *16x8  *96  *75\.00% ' .out || fail "inspect prints $(cat .out)"
 succeed "$SPCC" bench in.yaml -t 0.05 -w 0 -l 4 --engine=spcc,dense,generic
 [ "$(grep -c 'x86-64-v' .out)" = 3 ] || fail "bench prints $(cat .out)"
+two=$(two_threads)
 for of in tiny.so in.yaml; do
   succeed "$SPCC" bench $of -t 0.05 -b 2 -l 4 -j 2 --json
-  grep -Eqx '\{"engine":"spcc","threads":2,"batch":2,"sequence":4,"latency_ms":\{"min":[0-9.e-]+,"mean":[0-9.e-]+,"median":[0-9.e-]+,"p90":[0-9.e-]+,"p99":[0-9.e-]+\},"items_per_second":[0-9.e]+,"isa":"x86-64-v[34]","object_bytes":[0-9]+,"peak_gflops":[0-9.]+\}' .out ||
+  grep -Eqx '\{"engine":"spcc","threads":'"$two"',"batch":2,"sequence":4,"latency_ms":\{"min":[0-9.e-]+,"mean":[0-9.e-]+,"median":[0-9.e-]+,"p90":[0-9.e-]+,"p99":[0-9.e-]+\},"items_per_second":[0-9.e]+,"isa":"x86-64-v[34]","object_bytes":[0-9]+,"peak_gflops":[0-9.]+\}' .out ||
     fail "bench --json prints $(cat .out)"
 done
 for command in "verify in.yaml" "bench in.yaml" "bench tiny.so" "bench in.yaml --engine=torch"; do

@@ -185,6 +185,7 @@ static uint32_t cpus_allowed(cpu_set_t *set) {
 START_TEST(a_pool_has_no_more_threads_than_cpus) {
   cpu_set_t all, one;
   uint32_t count = cpus_allowed(&all);
+  ck_assert_uint_eq(spcc_usable_cpus(), count);
   for (uint32_t threads = 0; threads <= 64; threads++) {
     spcc_pool *pool = spcc_pool_new(threads);
     ck_assert_ptr_nonnull(pool);
@@ -196,6 +197,7 @@ START_TEST(a_pool_has_no_more_threads_than_cpus) {
   for (int cpu = 0; CPU_COUNT(&one) == 0; cpu++)
     if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
   ck_assert_int_eq(sched_setaffinity(0, sizeof one, &one), 0);
+  ck_assert_uint_eq(spcc_usable_cpus(), 1);
   spcc_pool *alone = spcc_pool_new(7);
   ck_assert_uint_eq(spcc_pool_exec(alone)->threads, 1);
   spcc_pool_free(alone);
