@@ -10,6 +10,7 @@
 #include "driver/session.h"
 #include "driver/stats.h"
 #include "driver/steps.h"
+#include "support/text.h"
 
 enum { PROBES = 9 };
 static const double PROBE_SECONDS = 2e-3, DEFAULT_SECONDS = 3;
@@ -144,9 +145,13 @@ static const char *shape_of(const estimate *e, const row *r) {
   return dim ? arena_printf(e->dr->arena, "%lldx%lld", (long long)dim[0], (long long)dim[1]) : "";
 }
 
+static const char *shown_name(const estimate *e, const row *r) {
+  return text_escape(e->dr->arena, r->name);
+}
+
 static void print_row(const estimate *e, int width, const row *r) {
   bool tuned = e->options.tune;
-  printf("%-*s %-10s %10s", width, r->name, r->op, shape_of(e, r));
+  printf("%-*s %-10s %10s", width, shown_name(e, r), r->op, shape_of(e, r));
   if (r->weight)
     printf(" %6.1f%% %-26s", 100 * r->zeros, r->cut);
   else
@@ -159,7 +164,8 @@ static void print_row(const estimate *e, int width, const row *r) {
 static void print_table(const estimate *e) {
   int width = (int)strlen("layer");
   for (uint32_t i = 0; i < e->count; i++)
-    if ((int)strlen(e->rows[i].name) > width) width = (int)strlen(e->rows[i].name);
+    if ((int)strlen(shown_name(e, &e->rows[i])) > width)
+      width = (int)strlen(shown_name(e, &e->rows[i]));
   printf("%-*s %-10s %10s %7s %-26s %9s %7s %9s%s\n", width, "layer", "op", "shape", "zeros",
          "computed as", "ms", "share", "vs dense", e->options.tune ? " measured ms" : "");
   for (uint32_t i = 0; i < e->count; i++)

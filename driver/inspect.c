@@ -5,6 +5,7 @@
 
 #include "driver/json_line.h"
 #include "driver/model.h"
+#include "support/text.h"
 
 /* The share of the elements in non-empty blocks of shape `i` that are non-zeros. */
 static double block_fill(const classify_result *r, int i) {
@@ -61,18 +62,19 @@ static const ir_value *weight_of(const ir_graph *g, ir_id i) {
   return w && w->kind == IR_CONST ? w : NULL;
 }
 
-static int name_width(const ir_graph *g) {
+static int name_width(driver *dr, const ir_graph *g) {
   size_t width = strlen("linear");
   for (ir_id i = 0; i < g->count; i++) {
     const ir_value *w = weight_of(g, i);
-    if (w && strlen(w->name) > width) width = strlen(w->name);
+    size_t length = w ? strlen(text_escape(dr->arena, w->name)) : 0;
+    if (length > width) width = length;
   }
   return width < 80 ? (int)width : 80;
 }
 
 static bool print_weights(driver *dr, const ir_graph *g) {
   bool json = flag_given(dr, F_JSON), ok = true;
-  int width = name_width(g);
+  int width = name_width(dr, g);
   uint64_t nnz = 0, elements = 0;
   if (!json) print_heading(width);
   for (ir_id i = 0; i < g->count && ok; i++) {
@@ -85,7 +87,7 @@ static bool print_weights(driver *dr, const ir_graph *g) {
     if (json)
       ok = print_json(dr, w->name, &r);
     else
-      print_row(dr, width, w->name, &r);
+      print_row(dr, width, text_escape(dr->arena, w->name), &r);
   }
   if (!json)
     printf("%-*s %12s %11" PRIu64 " %7.2f%%\n", width, "total", "", nnz,

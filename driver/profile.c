@@ -9,6 +9,7 @@
 #include "driver/output.h"
 #include "driver/stats.h"
 #include "driver/trace.h"
+#include "support/text.h"
 
 enum { KINDS = SPCC_STEP_BORDER + 1, MAX_CALLS = 100000, MAX_PROBES = 10000 };
 /* Calls go on for this long between two probes, each of this length. */
@@ -162,10 +163,14 @@ static double share(double part, double whole) {
 
 /* ---- reporting ---- */
 
-static int name_width(const spcc_info *info) {
+static const char *shown_name(const profile *p, uint32_t step) {
+  return text_escape(p->shared.dr->arena, p->info->steps[step]);
+}
+
+static int name_width(const profile *p) {
   size_t width = strlen("everything else");
-  for (uint32_t i = 0; i < info->step_count; i++)
-    if (strlen(info->steps[i]) > width) width = strlen(info->steps[i]);
+  for (uint32_t i = 0; i < p->info->step_count; i++)
+    if (strlen(shown_name(p, i)) > width) width = strlen(shown_name(p, i));
   return width < 80 ? (int)width : 80;
 }
 
@@ -195,14 +200,14 @@ static void print_heading(int width, const char *what, const char *kind) {
 
 static void print_table(const profile *p) {
   const bench_case *c = &p->shared;
-  int width = name_width(p->info);
+  int width = name_width(p);
   printf("%s: batch %d, sequence %d, %u thread%s, %s; %.3f ms, median of %zu calls; FMA peak %.1f "
          "GFLOP/s\n",
          c->path, c->inputs.batch, c->inputs.sequence, c->threads, c->threads == 1 ? "" : "s",
          p->engine.isa, p->median_call, p->calls, p->peak);
   print_heading(width, "step", "kind");
   for (uint32_t i = 0; i < p->info->step_count; i++)
-    print_row(p, width, p->info->steps[i], kind_of(p, i), &p->steps[i]);
+    print_row(p, width, shown_name(p, i), kind_of(p, i), &p->steps[i]);
   print_heading(width, "kind", "");
   for (uint32_t kind = 1; kind < KINDS; kind++)
     if (p->kinds[kind].ms > 0) print_row(p, width, step_kind_name(kind), "", &p->kinds[kind]);
@@ -230,18 +235,25 @@ static json_t *json_step(const profile *p, uint32_t step) {
   return r;
 }
 
+/* Appends a row to a list; a row that could not be made leaves none: a name is not UTF-8. */
+static json_t *append(json_t *list, json_t *r) {
+  if (json_array_append_new(list, r) == 0) return list;
+  json_decref(list);
+  return NULL;
+}
+
 static bool print_json(const profile *p) {
   const bench_case *c = &p->shared;
   json_t *steps = json_array(), *kinds = json_array(), *sums = json_array();
   for (uint32_t i = 0; i < p->info->step_count; i++)
-    json_array_append_new(steps, json_step(p, i));
+    steps = append(steps, json_step(p, i));
   for (uint32_t kind = 1; kind < KINDS; kind++)
     if (p->kinds[kind].ms > 0)
-      json_array_append_new(kinds, json_row(p, step_kind_name(kind), NULL, &p->kinds[kind]));
-  json_array_append_new(kinds, json_row(p, "between the steps", NULL, &p->outside));
-  json_array_append_new(sums, json_row(p, "linears", NULL, &p->linears));
-  json_array_append_new(sums, json_row(p, "everything else", NULL, &p->rest));
-  json_array_append_new(sums, json_row(p, "call", NULL, &p->call));
+      kinds = append(kinds, json_row(p, step_kind_name(kind), NULL, &p->kinds[kind]));
+  kinds = append(kinds, json_row(p, "between the steps", NULL, &p->outside));
+  sums = append(sums, json_row(p, "linears", NULL, &p->linears));
+  sums = append(sums, json_row(p, "everything else", NULL, &p->rest));
+  sums = append(sums, json_row(p, "call", NULL, &p->call));
   return json_line(c->dr, json_pack("{s:s, s:i, s:i, s:i, s:s, s:I, s:f, s:f, s:o, s:o, s:o}",
                                     "model", p->info->name, "threads", (int)c->threads, "batch",
                                     (int)c->inputs.batch, "sequence", (int)c->inputs.sequence,

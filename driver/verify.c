@@ -11,6 +11,8 @@
 #include "driver/model.h"
 #include "driver/stats.h"
 #include "ir/interp.h"
+#include "ir/names.h"
+#include "support/text.h"
 
 enum { DEFAULT_BATCH = 2, DEFAULT_SEQUENCE = 32 };
 
@@ -59,19 +61,49 @@ static bool ends_layer(const ir_value *v) {
   }
 }
 
-static void add_tap(ir_graph *g, ir_id value, ir_id mask) {
-  const char *name = ir_fresh_name(g, "tap", false);
+/* The names that values and outputs have, constants' aside, which are a class of their own. */
+static names *taken_names(const ir_graph *g) {
+  names *taken = names_new(g->arena);
+  for (ir_id i = 0; i < g->count; i++)
+    if (ir_at(g, i)->kind != IR_CONST) names_add(taken, ir_at(g, i)->name, 0);
+  for (uint32_t i = 0; i < g->output_count; i++)
+    names_add(taken, g->outputs[i].name, 0);
+  return taken;
+}
+
+/* A tap called tap.N, with the next free N. */
+static void add_tap(ir_graph *g, ir_id value, ir_id mask, names *taken, uint32_t *n) {
+  const char *name;
+  do
+    name = arena_printf(g->arena, "tap.%u", ++*n);
+  while (names_add(taken, name, 0) != IR_NONE);
   ir_id operands[2] = {value, mask};
   ir_id rows = ir_add_op(g, name, OP_unpack, operands, mask == IR_NONE ? 1 : 2);
   ir_infer(g, rows, NULL); /* ir_verify, before the passes, reports what does not fit */
   ir_add_output(g, name, rows);
 }
 
-static void add_taps(ir_graph *g) {
+static uint32_t count_taps(const ir_graph *g) {
+  uint32_t count = 0;
+  for (ir_id i = 0; i < g->count; i++)
+    count += ends_layer(ir_at(g, i));
+  return count;
+}
+
+static bool add_taps(verify *v) {
+  ir_graph *g = v->graph;
+  uint32_t count = count_taps(g), n = 0;
+  if (count > IR_MAX_VALUES - g->count)
+    return diag_error(v->dr->diag, loc_file(v->dr->operands[0]), E_LIMIT,
+                      "the model has %u values, and %u more are needed to compare its layers; at "
+                      "most %d are possible",
+                      g->count, count, IR_MAX_VALUES);
   pipeline_forget(g); /* a plan, of a graph read from IR text, has no room for them */
+  names *taken = taken_names(g);
   ir_id mask = ir_mask(g), values = g->count;
   for (ir_id i = 0; i < values; i++)
-    if (ends_layer(ir_at(g, i))) add_tap(g, i, mask);
+    if (ends_layer(ir_at(g, i))) add_tap(g, i, mask, taken, &n);
+  return true;
 }
 
 /* ---- the reference ---- */
@@ -154,8 +186,8 @@ static difference compare(const reference *r, const float *got) {
 
 static void print_row(verify *v, uint32_t i, difference d) {
   const reference *r = &v->refs[i];
-  printf("%-56s %11.2e %11.2e %11.2e %11.2e  %s\n", r->value, d.relative, r->f32_error, r->bound,
-         d.largest, v->bad[i] ? "OFF" : "ok");
+  printf("%-56s %11.2e %11.2e %11.2e %11.2e  %s\n", text_escape(v->dr->arena, r->value), d.relative,
+         r->f32_error, r->bound, d.largest, v->bad[i] ? "OFF" : "ok");
 }
 
 static int find_output(const spcc_info *info, const char *name) {
@@ -266,8 +298,7 @@ static bool prepare(verify *v) {
   if (!m || !source_close(dr, m)) return false;
   v->graph = m->graph;
   v->own = m->graph->output_count;
-  add_taps(m->graph);
-  if (!ir_verify(m->graph, dr->diag, "tap")) return false;
+  if (!add_taps(v) || !ir_verify(m->graph, dr->diag, "tap")) return false;
   v->count = m->graph->output_count;
   return make_inputs(v) && make_references(v);
 }

@@ -266,7 +266,8 @@ bool ir_verify(const ir_graph *g, diag *d, const char *when);
 
 /* The graph as text; constants of over 64 elements by name and SHA-256. */
 char *ir_print(const ir_graph *g, arena *a);
-/* A constant asked for by ir_parse: fills *data (count elements); false when there is none. */
+/* A constant asked for by ir_parse: fills *data (count elements); false when there is none, or
+ * after an error of its own. */
 typedef bool ir_resolve(void *context, const char *name, const ir_type *type, const float **data);
 /* Reads text of at most 16 MiB; `file` is for messages. NULL after an error. `resolve` may be NULL:
  * then constants by hash are an error. The caller verifies the graph. */

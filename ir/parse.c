@@ -112,9 +112,12 @@ static const float *resolved_data(parser *p, const char *name, const ir_type *t,
                 ir_type_print(p->g->arena, t));
     return NULL;
   }
+  size_t errors = diag_errors(p->l.d);
   if (!p->resolve || !p->resolve(p->context, name, t, &data)) {
-    lex_fail_at(&p->l, loc, E_W_MISSING,
-                "constant '%s': there are no weights of this name and type", name);
+    if (diag_errors(p->l.d) == errors) /* else it is said what is wrong with them */
+      lex_fail_at(&p->l, loc, E_W_MISSING,
+                  "constant '%s': there are no weights of this name and type", name);
+    p->l.failed = true;
     return NULL;
   }
   sha256 actual = sha256_of(data, count * sizeof *data);

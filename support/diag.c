@@ -1,7 +1,8 @@
 #include "support/diag.h"
 
 #include <inttypes.h>
-#include <string.h>
+
+#include "support/text.h"
 
 struct diag {
   arena *arena;
@@ -31,38 +32,12 @@ diag *diag_new(arena *a) {
   return d;
 }
 
-static bool is_control(char c) {
-  return (unsigned char)c < 0x20 || c == 0x7f;
-}
-
-/* Names out of files stand in messages: a control character becomes \xNN, so that a message stays
- * one line and cannot steer the terminal. */
-static char *escape_controls(arena *a, char *text) {
-  static const char digits[] = "0123456789abcdef";
-  size_t controls = 0;
-  for (const char *s = text; *s; s++)
-    controls += is_control(*s);
-  if (!controls) return text;
-  char *escaped = arena_alloc(a, strlen(text) + 3 * controls + 1, 1), *to = escaped;
-  for (const char *s = text; *s; s++) {
-    if (!is_control(*s)) {
-      *to++ = *s;
-      continue;
-    }
-    *to++ = '\\';
-    *to++ = 'x';
-    *to++ = digits[(unsigned char)*s >> 4];
-    *to++ = digits[*s & 15];
-  }
-  return escaped;
-}
-
 static void record(diag *d, enum diag_level level, enum err code, src_loc loc, const char *format,
                    va_list args) {
   diag_message *m = arena_new_one(d->arena, diag_message);
   *m = (diag_message){.level = level, .code = code, .loc = loc};
   if (loc.file) m->loc.file = arena_strdup(d->arena, loc.file);
-  m->text = escape_controls(d->arena, arena_vprintf(d->arena, format, args));
+  m->text = text_escape(d->arena, arena_vprintf(d->arena, format, args));
   *d->end = m;
   d->end = &m->next;
 }
@@ -119,9 +94,9 @@ const diag_message *diag_first(const diag *d) {
   return d->first;
 }
 
-static char *format_place(arena *a, const src_loc *loc) {
-  if (!loc->file) return arena_strdup(a, "spcc");
-  char *file = escape_controls(a, arena_strdup(a, loc->file));
+static const char *format_place(arena *a, const src_loc *loc) {
+  if (!loc->file) return "spcc";
+  const char *file = text_escape(a, loc->file);
   if (loc->has_offset) return arena_printf(a, "%s:+0x%" PRIx64, file, loc->offset);
   if (!loc->line) return file;
   if (!loc->column) return arena_printf(a, "%s:%" PRIu32, file, loc->line);

@@ -278,6 +278,20 @@ START_TEST(large_constants_go_by_hash) {
 }
 END_TEST
 
+static bool resolve_with_error(void *context, const char *name, const ir_type *type,
+                               const float **data) {
+  (void)context, (void)type, (void)data;
+  return diag_error(d, loc_file("w"), E_NONFINITE, "tensor '%s': element 0 is NaN", name);
+}
+
+START_TEST(unusable_weights_are_one_error) {
+  float data[66];
+  const char *text = ir_print(large_graph(data), mem);
+  ck_assert_ptr_null(ir_parse(mem, d, "t.ir", text, strlen(text), resolve_with_error, NULL));
+  expect_messages("w: error: tensor 'large': element 0 is NaN [E_NONFINITE]");
+}
+END_TEST
+
 START_TEST(other_weights_are_refused) {
   float data[66];
   const char *text = ir_print(large_graph(data), mem);
@@ -759,6 +773,7 @@ int main(void) {
   tcase_add_test(c, blanks_and_comments_are_free);
   tcase_add_test(c, broken_graphs_are_printed_too);
   tcase_add_test(c, large_constants_go_by_hash);
+  tcase_add_test(c, unusable_weights_are_one_error);
   tcase_add_test(c, other_weights_are_refused);
   tcase_add_loop_test(c, errors_are_located, 0, sizeof errors / sizeof *errors);
   tcase_add_test(c, zero_bytes_are_refused);

@@ -174,6 +174,9 @@ END_TEST
 START_TEST(diag_messages_stay_on_one_line) {
   diag_error(d, loc_file("a\nb"), E_NAME, "'%s' is bad", "x\x1b[31m\r\n\x7fy");
   expect_messages("a\\x0ab: error: 'x\\x1b[31m\\x0d\\x0a\\x7fy' is bad [E_NAME]");
+  /* U+0080 to U+009F are control characters too; U+00A0, ä and U+0480 are none. */
+  diag_error(d, loc_file("a"), E_NAME, "\xc2\x80 \xc2\x9f \xc2\xa0 \u00e4 \u0480 \xc2");
+  expect_messages("a: error: \\xc2\\x80 \\xc2\\x9f \xc2\xa0 \u00e4 \u0480 \xc2 [E_NAME]");
 }
 END_TEST
 
