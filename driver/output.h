@@ -10,12 +10,13 @@ typedef struct output {
   bytes data;
 } output;
 
-/* Refuses, before any work is done, paths that are also inputs (E_SAME) or that cannot be written
- * (E_OPEN). Writes nothing. */
+/* Refuses, before any work is done, paths that are also inputs or that name one file twice
+ * (E_SAME), or that cannot be written (E_OPEN). Writes nothing, and opens no device or FIFO. */
 bool outputs_check(driver *dr, const output *list, size_t count, const char *const *inputs,
                    size_t input_count);
-/* Writes all; each gets its name only when the bytes of all are on the disk, in the order of the
- * list. Signals that would end the process wait until then. */
+/* Writes all. Devices and FIFOs come first: they may wait for a reader, and a signal ends that.
+ * Each file gets its name only when the bytes of all are on the disk, in the order of the list;
+ * signals that would end the process wait until then. */
 bool outputs_write(driver *dr, const output *list, size_t count);
 /* Removes what a write in progress has left; for an exit out of its midst. */
 void outputs_abandon(driver *dr);

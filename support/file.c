@@ -174,7 +174,7 @@ bool dir_list(arena *a, diag *d, const char *path, const char ***names, size_t *
     return diag_error(d, loc_file(path), E_OPEN, "cannot open this folder: %s", strerror(errno));
   size_t n = 0, room = 0;
   const char **list = NULL;
-  for (struct dirent *e; (e = readdir(folder));) {
+  for (struct dirent *e; (errno = 0, e = readdir(folder));) {
     if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
     if (n == room) {
       room = room ? 2 * room : 64;
@@ -182,7 +182,10 @@ bool dir_list(arena *a, diag *d, const char *path, const char ***names, size_t *
     }
     list[n++] = arena_strdup(a, e->d_name);
   }
+  int error = errno;
   closedir(folder);
+  if (error)
+    return diag_error(d, loc_file(path), E_OPEN, "cannot list this folder: %s", strerror(error));
   if (n) qsort(list, n, sizeof *list, by_bytes);
   *names = list;
   *count = n;
@@ -211,6 +214,20 @@ char *path_join(arena *a, const char *dir, const char *name) {
   size_t length = strlen(dir);
   bool has_slash = length && dir[length - 1] == '/';
   return arena_printf(a, has_slash ? "%s%s" : "%s/%s", dir, name);
+}
+
+/* realpath() in the arena; NULL when the path does not exist. */
+static char *real_path(arena *a, const char *path) {
+  char *real = realpath(path, NULL);
+  char *copy = real ? arena_strdup(a, real) : NULL;
+  free(real);
+  return copy;
+}
+
+char *path_resolved(arena *a, const char *path) {
+  const char *slash = strrchr(path, '/');
+  char *real = real_path(a, path), *dir = real ? NULL : real_path(a, path_dir(a, path));
+  return dir ? path_join(a, dir, slash ? slash + 1 : path) : real;
 }
 
 bool path_same_file(const char *a, const char *b) {

@@ -47,14 +47,23 @@ bool dir_has(arena *a, diag *d, const char *path, const char *name, bool *has);
 char *path_dir(arena *a, const char *path);
 /* dir/name, or name alone when it is absolute or dir is NULL. */
 char *path_join(arena *a, const char *dir, const char *name);
+/* The path without links; its last component need not exist. NULL when its folder does not. */
+char *path_resolved(arena *a, const char *path);
 /* True when both paths exist and name the same file. */
 bool path_same_file(const char *a, const char *b);
 
 /* An output: written to a nameless or temporary file in the target's folder, then moved into
- * place by out_commit. Without out_commit nothing is left behind. */
+ * place by out_commit. Without out_commit nothing is left behind. A device or a FIFO is opened and
+ * written itself, and may wait for its reader. */
 typedef struct out_file out_file;
+/* Refuses what out_open would refuse, and leaves nothing; a device or a FIFO is not opened, lest
+ * its reader see an end. */
+bool out_check(arena *a, diag *d, const char *path);
 out_file *out_open(arena *a, diag *d, const char *path);
 bool out_write(out_file *f, diag *d, const void *data, size_t size);
+/* Waits until what was written is on the disk; out_commit does so too where this was not called. */
+bool out_sync(out_file *f, diag *d);
+/* Where the system has nameless files, a signal leaves either the target or nothing new. */
 bool out_commit(out_file *f, diag *d);
 /* Gives up; a no-op after out_commit. */
 void out_abandon(out_file *f);

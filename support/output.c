@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "support/file.h"
+#include "support/signals.h"
 
 enum { WRITE_MAX = 1 << 30, TEMPORARY_NAMES = 1000 };
 
@@ -24,7 +25,8 @@ struct out_file {
   const char *target;    /* with symbolic links resolved */
   const char *dir;       /* of target */
   const char *temporary; /* name to remove or rename; NULL while the file has none */
-  bool direct;           /* the target itself is open */
+  bool direct;           /* the target itself is what is open */
+  bool synced;           /* all that was written is on the disk */
   bool failed;           /* a write failed: nothing to commit */
 };
 
@@ -57,20 +59,17 @@ static bool open_nameless(out_file *f) {
 }
 
 /* Decides what is opened for the existing target `st`. */
-static bool open_existing(out_file *f, diag *d, const struct stat *st) {
+static bool choose_existing(out_file *f, diag *d, const struct stat *st) {
   if (S_ISDIR(st->st_mode))
     return diag_error(d, loc_file(f->shown), E_OPEN,
                       "this is a folder; name the file to write in it");
-  if (S_ISCHR(st->st_mode) || S_ISFIFO(st->st_mode)) {
-    f->direct = true;
-    f->fd = open(f->shown, O_WRONLY | O_NOCTTY | O_CLOEXEC);
-    return f->fd >= 0 || cannot(f, d, E_OPEN, "open for writing");
-  }
-  if (!S_ISREG(st->st_mode))
+  f->direct = S_ISCHR(st->st_mode) || S_ISFIFO(st->st_mode);
+  if (!f->direct && !S_ISREG(st->st_mode))
     return diag_error(d, loc_file(f->shown), E_OPEN,
                       "only files, FIFOs and character devices can "
                       "be written");
   if (access(f->shown, W_OK) != 0) return cannot(f, d, E_OPEN, "open for writing");
+  if (f->direct) return true;
   char *real = realpath(f->shown, NULL);
   if (!real) return cannot(f, d, E_OPEN, "open for writing");
   f->target = arena_strdup(f->arena, real);
@@ -78,30 +77,50 @@ static bool open_existing(out_file *f, diag *d, const struct stat *st) {
   return true;
 }
 
-static bool open_target(out_file *f, diag *d) {
+/* Decides what is opened, and opens nothing yet. */
+static bool choose_target(out_file *f, diag *d) {
   const char *slash = strrchr(f->shown, '/');
   struct stat st;
   if (stat(f->shown, &st) == 0) {
-    if (!open_existing(f, d, &st)) return false;
+    if (!choose_existing(f, d, &st)) return false;
   } else if (errno != ENOENT) {
     return cannot(f, d, E_OPEN, "open for writing");
   } else if (!*f->shown || (slash && !slash[1])) {
     return diag_error(d, loc_file(f->shown), E_OPEN, "no file name is given");
   }
-  if (f->direct) return true;
   f->dir = path_dir(f->arena, f->target);
-  return open_nameless(f) || open_named(f) || cannot(f, d, E_OPEN, "make a file in this folder");
+  return true;
 }
 
-out_file *out_open(arena *a, diag *d, const char *path) {
+static bool open_target(out_file *f, diag *d) {
+  if (!f->direct)
+    return open_nameless(f) || open_named(f) || cannot(f, d, E_OPEN, "make a file in this folder");
+  f->fd = open(f->shown, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+  return f->fd >= 0 || cannot(f, d, E_OPEN, "open for writing");
+}
+
+static out_file *new_file(arena *a, const char *path) {
   out_file *f = arena_new_one(a, out_file);
   *f = (out_file){.arena = a, .fd = -1, .shown = arena_strdup(a, path)};
   f->target = f->shown;
-  return open_target(f, d) ? f : NULL;
+  return f;
+}
+
+bool out_check(arena *a, diag *d, const char *path) {
+  out_file *f = new_file(a, path);
+  bool ok = choose_target(f, d) && (f->direct || open_target(f, d));
+  out_abandon(f);
+  return ok;
+}
+
+out_file *out_open(arena *a, diag *d, const char *path) {
+  out_file *f = new_file(a, path);
+  return choose_target(f, d) && open_target(f, d) ? f : NULL;
 }
 
 bool out_write(out_file *f, diag *d, const void *data, size_t size) {
   const unsigned char *at = data;
+  f->synced = false;
   while (size) {
     ssize_t n = write(f->fd, at, size < WRITE_MAX ? size : WRITE_MAX);
     if (n < 0 && errno == EINTR) continue;
@@ -134,16 +153,23 @@ static bool move_into_place(out_file *f) {
   return true;
 }
 
+bool out_sync(out_file *f, diag *d) {
+  if (f->failed) return false;
+  /* EINVAL: the file system has nothing to flush. */
+  if (!f->direct && !f->synced && fsync(f->fd) != 0 && errno != EINVAL)
+    return cannot(f, d, E_WRITE, "write");
+  f->synced = true;
+  return true;
+}
+
 bool out_commit(out_file *f, diag *d) {
-  bool done = !f->failed;
-  if (done && !f->direct) {
-    /* EINVAL: the file system has nothing to flush. */
-    if (fsync(f->fd) != 0 && errno != EINVAL)
-      done = cannot(f, d, E_WRITE, "write");
-    else if (!move_into_place(f))
-      done = cannot(f, d, E_WRITE, "move the file into place");
-  }
+  bool done = out_sync(f, d);
+  sigset_t old;
+  signals_hold(&old); /* a signal in the midst would leave a temporary name */
+  if (done && !f->direct && !move_into_place(f))
+    done = cannot(f, d, E_WRITE, "move the file into place");
   out_abandon(f);
+  signals_release(&old);
   return done;
 }
 

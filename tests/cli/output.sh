@@ -81,6 +81,20 @@ succeed "$SPCC" in.yaml --emit=ir -o /dev/null
 [ ! -e /dev/null.safetensors ] || fail 'constants appeared beside /dev/null'
 expect 3 "/dev/full: error: cannot write: No space left on device [E_WRITE]" "$SPCC" in.yaml -o /dev/full
 
+# A FIFO is opened once, for all that is written; without a reader, a signal ends the wait.
+mkfifo in.fifo
+succeed "$SPCC" in.yaml --emit=ir -o in.printed.ir
+cat in.fifo >in.got &
+reader=$!
+succeed timeout -k 1 60 "$SPCC" in.yaml --emit=ir -o in.fifo
+[ "$code" = 0 ] || kill $reader
+wait $reader
+cmp -s in.got in.printed.ir || fail "a reader of the FIFO got $(wc -c <in.got) bytes"
+timeout --preserve-status -k 60 -s INT 1 "$SPCC" in.yaml --emit=ir -o in.fifo >.out 2>.err
+code=$?
+[ $code = 130 ] || fail "SIGINT at a FIFO without a reader: exit code $code: $(cat .err)"
+files
+
 # Standard streams that are closed from the start do not become files.
 for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
   eval "\"\$SPCC\" in.yaml -o out.o $closed"

@@ -44,6 +44,16 @@ expect 1 "in.d.npy: error: input 'x': dimension 2 is 4, expected 8 [E_SHAPE]" $s
 npy in.b.npy '<f4' '(5, 0, 8)' ''
 expect 1 "spcc: error: batch 5 and sequence 0 are over the model's limits, 4 and 64; compile with other --max-batch and --max-seq [E_DIM]" $so -i x=in.b.npy -o y=y.npy
 expect 3 "missing.so: error: cannot open: No such file or directory [E_OPEN]" "$SPCC" run missing.so -i x=in.x.npy -o y=y.npy
+sed 's/outputs: .*/outputs: [h, y]/' in.yaml >in.two.yaml
+succeed "$SPCC" in.two.yaml --emit=shared -o in.two.so
+ln -s y.npy in.y.link
+for same in y.npy ./y.npy "$work/y.npy"; do
+  expect 1 "$same: error: this output is also the output 'y.npy'; choose another name [E_SAME]" "$SPCC" run in.two.so -i x=in.x.npy -o h=y.npy -o "y=$same"
+done
+: >y.npy
+expect 1 "in.y.link: error: this output is also the output 'y.npy'; choose another name [E_SAME]" "$SPCC" run in.two.so -i x=in.x.npy -o h=y.npy -o y=in.y.link
+rm y.npy
+succeed "$SPCC" run in.two.so -i x=in.x.npy -o h=/dev/null -o y=/dev/null
 "$SPCC" run in.yaml -i x=in.x.npy -o y=y.npy >.out 2>.err
 [ $? = 1 ] && grep -q '^in\.yaml: error: cannot load it: .*\[E_OBJECT\]$' .err || fail "run in.yaml: $(cat .err)"
 files tiny.h tiny.so

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "support/file.h"
+#include "driver/output.h"
 
 /* ---- faults ---- */
 
@@ -65,7 +65,12 @@ int linkat(int from, const char *old, int to, const char *new, int flags) {
   return fails(CALL_LINK) ? -1 : (int)syscall(SYS_linkat, from, old, to, new, flags);
 }
 
+static bool interruptible; /* a file was moved while SIGINT could end the process */
+
 int rename(const char *old, const char *new) {
+  sigset_t now;
+  sigprocmask(SIG_BLOCK, NULL, &now);
+  interruptible |= !sigismember(&now, SIGINT);
   return fails(CALL_RENAME) ? -1 : (int)syscall(SYS_renameat, AT_FDCWD, old, AT_FDCWD, new);
 }
 
@@ -210,6 +215,38 @@ START_TEST(two_writers_of_one_target) {
 }
 END_TEST
 
+START_TEST(signals_wait_while_a_file_has_another_name) {
+  sigset_t now;
+  put_text("t", "old");
+  fault.no_tmpfile = _i;
+  ck_assert(out_write_file(mem, d, "t", "new", 3));
+  ck_assert(!interruptible);
+  sigprocmask(SIG_BLOCK, NULL, &now);
+  ck_assert(!sigismember(&now, SIGINT));
+}
+END_TEST
+
+/* All of a command's outputs are on the disk before the first of them replaces a file. */
+START_TEST(outputs_are_written_together) {
+  driver dr = {.arena = mem, .diag = d};
+  const output list[] = {{"t", {(const unsigned char *)"new t", 5}},
+                         {"u", {(const unsigned char *)"new u", 5}}};
+  put_text("t", "old t");
+  put_text("u", "old u");
+  fault = (typeof(fault)){.armed = true, .call = CALL_FSYNC, .at = 2, .error = EIO};
+  ck_assert(!outputs_write(&dr, list, 2));
+  fault.armed = false;
+  expect_messages("u: error: cannot write: Input/output error [E_WRITE]");
+  expect_file("t", "old t");
+  expect_file("u", "old u");
+  dr.diag = d;
+  ck_assert(outputs_write(&dr, list, 2));
+  expect_file("t", "new t");
+  expect_file("u", "new u");
+  ck_assert_int_eq(file_count(), 2);
+}
+END_TEST
+
 START_TEST(links_are_written_through) {
   put_text("real", "old");
   ck_assert_int_eq(symlink("real", "t"), 0);
@@ -271,6 +308,7 @@ START_TEST(devices_are_written_directly) {
   ck_assert_int_eq(read(fd, got, 6), 5);
   ck_assert_str_eq(got, "hello");
   close(fd);
+  ck_assert(out_check(mem, d, "fifo")); /* without a reader */
   ck_assert_int_eq(file_count(), 1);
 }
 END_TEST
@@ -305,6 +343,8 @@ int main(void) {
   tcase_add_test(t, writes_a_new_file);
   tcase_add_test(t, nothing_before_commit);
   tcase_add_loop_test(t, two_writers_of_one_target, 0, 2);
+  tcase_add_loop_test(t, signals_wait_while_a_file_has_another_name, 0, 2);
+  tcase_add_test(t, outputs_are_written_together);
   tcase_add_test(t, links_are_written_through);
   tcase_add_test(t, targets_that_cannot_be);
   tcase_add_test(t, read_only_targets);
