@@ -295,15 +295,19 @@ typedef float widen(uint16_t);
 
 /* Reads 2-byte elements piece by piece and widens them into `to`. */
 static bool read_halves(file *f, diag *d, arena *a, const st_tensor *t, widen *f32, float *to) {
-  uint16_t *piece = arena_array(a, uint16_t, CHUNK / sizeof(uint16_t));
-  for (uint64_t at = t->begin; at < t->end;) {
-    size_t size = t->end - at < CHUNK ? (size_t)(t->end - at) : CHUNK;
-    if (!file_read_at(f, d, at, piece, size)) return false;
-    for (size_t i = 0; i < size / sizeof *piece; i++)
+  uint64_t left = t->end - t->begin;
+  size_t size = left < CHUNK ? (size_t)left : CHUNK;
+  arena *scratch = arena_scratch(a);
+  uint16_t *piece = arena_array(scratch, uint16_t, size / sizeof *piece);
+  bool good = true;
+  for (; good && left; left -= size) {
+    if (left < size) size = (size_t)left;
+    good = file_read_at(f, d, t->end - left, piece, size);
+    for (size_t i = 0; good && i < size / sizeof *piece; i++)
       *to++ = f32(piece[i]);
-    at += size;
   }
-  return true;
+  arena_free(scratch);
+  return good;
 }
 
 static bool check_finite(const st_set *s, diag *d, const st_tensor *t, const float *data,

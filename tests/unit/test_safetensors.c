@@ -515,6 +515,17 @@ START_TEST(widens_long_tensors) {
 }
 END_TEST
 
+/* Models have hundreds of small tensors. */
+START_TEST(widening_keeps_the_elements_alone) {
+  uint16_t data[5] = {0x3c00};
+  st_set *s = open_halves("F16", data, 5);
+  size_t before = arena_used(mem);
+  ck_assert_ptr_nonnull(st_read_f32(s, d, mem, st_at(s, 0)));
+  ck_assert_uint_eq(arena_used(mem) - before, 5 * sizeof(float));
+  ck_assert(st_close(s, d));
+}
+END_TEST
+
 START_TEST(refuses_floats_that_are_not_finite) {
   static const struct {
     float value;
@@ -674,6 +685,7 @@ int main(void) {
   tcase_add_loop_test(t, widens_every_half, 0, ROWS(halves));
   tcase_add_loop_test(t, refuses_every_half_that_is_not_finite, 0, ROWS(halves));
   tcase_add_test(t, widens_long_tensors);
+  tcase_add_test(t, widening_keeps_the_elements_alone);
   tcase_add_test(t, refuses_floats_that_are_not_finite);
   tcase_add_test(t, refuses_other_types_as_floats);
   tcase_add_loop_test(t, notices_changes, 0, 64);
