@@ -5,7 +5,8 @@
 
 enum { MAX_NAME = 63 };
 
-/* Keywords of C and C++, and names of the C library that a program uses for itself. */
+/* Keywords of C and C++, macros that compilers of GNU C have, and names of the C library that a
+ * program uses for itself. */
 static const char *const reserved[] = {
     "NULL",
     "abort",
@@ -60,6 +61,7 @@ static const char *const reserved[] = {
     "free",
     "friend",
     "goto",
+    "i386",
     "if",
     "imaginary",
     "inline",
@@ -68,6 +70,7 @@ static const char *const reserved[] = {
     "int32_t",
     "int64_t",
     "int8_t",
+    "linux",
     "long",
     "main",
     "malloc",
@@ -123,6 +126,7 @@ static const char *const reserved[] = {
     "uint64_t",
     "uint8_t",
     "union",
+    "unix",
     "unsigned",
     "using",
     "virtual",

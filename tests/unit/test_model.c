@@ -464,6 +464,7 @@ START_TEST(names_of_models) {
       "spcc_model", "spcc",    "a b",
       "auto",       "while",   "xor_eq",
       "NULL",       "alignas", "\xC3\xA9",
+      "linux",      "unix",    "i386",
       "malloc",     "llvm",    "x234567890123456789012345678901234567890123456789012345678901234"};
   for (size_t i = 0; i < sizeof good / sizeof *good; i++)
     ck_assert_msg(model_name_ok(good[i]), "%s", good[i]);
