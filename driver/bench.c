@@ -10,7 +10,7 @@
 #include "driver/stats.h"
 #include "frontend/suggest.h"
 
-enum { MAX_ENGINES = 16, MAX_CHUNK = 10000, MAX_PROBES = 10000 };
+enum { MAX_ENGINES = 16, MAX_CHUNK = 10000, MAX_RUNS = 10000000, MAX_PROBES = 10000 };
 /* How long an engine runs before it is the next one's turn. */
 static const double CHUNK_SECONDS = 0.05, PROBE_SECONDS = 0.002;
 /* Outputs that differ by more are reported. */
@@ -67,6 +67,13 @@ static bool warm_up(bench *b, size_t i) {
   return true;
 }
 
+/* True when an engine has no room for another round. */
+static bool is_full(const bench *b) {
+  for (size_t i = 0; i < b->count; i++)
+    if (b->times[i].count + b->times[i].chunk > MAX_RUNS) return true;
+  return false;
+}
+
 static bool measure(bench *b) {
   driver *dr = b->shared.dr;
   for (size_t i = 0; i < b->count; i++) {
@@ -80,7 +87,7 @@ static bool measure(bench *b) {
       b->probes[b->probe_count++] = fma_probe(NULL, spcc_cpu(), PROBE_SECONDS);
     for (size_t i = 0; i < b->count; i++)
       if (!run_engine(b, i, b->times[i].chunk)) return false;
-  } while (seconds_now() - start < seconds);
+  } while (seconds_now() - start < seconds && !is_full(b));
   status_line(dr, "%s", "");
   return true;
 }

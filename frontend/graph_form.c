@@ -198,7 +198,7 @@ static bool read_outputs(graph_form *f) {
   const ynode **items = list ? import_list(f->im, list) : NULL;
   if (!items) return false;
   bool ok = true;
-  for (uint32_t i = 0; i < list->count; i++)
+  for (uint32_t i = 0; i < list->count && !diag_full(f->im->diag); i++)
     ok &= add_output(f, items[i]);
   return ok;
 }

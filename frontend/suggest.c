@@ -31,8 +31,10 @@ size_t edit_distance(const char *a, const char *b) {
 }
 
 void suggest_offer(suggestion *s, const char *known) {
-  size_t distance = edit_distance(s->word, known), length = strlen(s->word);
-  if (distance > (length > SHORT_WORD ? 2 : 1) || distance >= length) return;
+  size_t length = strlen(s->word), other = strlen(known), most = length > SHORT_WORD ? 2 : 1;
+  if (other > length + most || length > other + most) return; /* that many edits at least */
+  size_t distance = edit_distance(s->word, known);
+  if (distance > most || distance >= length) return;
   if (s->best && distance >= s->distance) return;
   s->best = known;
   s->distance = distance;

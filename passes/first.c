@@ -61,22 +61,28 @@ static uint32_t find_narrow(const ir_graph *g, bool *narrow) {
   return count;
 }
 
+typedef struct firsts {
+  rewrite *r;
+  ir_id mask;  /* of the graph, or IR_NONE */
+  ir_id *made; /* by id: its op `first`, or IR_NONE */
+} firsts;
+
 /* The op `first` of `id`, made when it is wanted for the first time. */
-static ir_id first_of(rewrite *r, ir_id id, ir_id *made) {
-  ir_graph *g = r->g;
-  if (made[id] != IR_NONE) return made[id];
-  ir_id in[] = {id, ir_mask(g)};
+static ir_id first_of(firsts *f, ir_id id) {
+  ir_graph *g = f->r->g;
+  if (f->made[id] != IR_NONE) return f->made[id];
+  ir_id in[] = {id, f->mask};
   const char *name = arena_printf(g->arena, "%s.first", ir_at(g, id)->name);
-  made[id] = add_op(r, name, OP_first, in, in[1] == IR_NONE ? 1 : 2);
-  ir_at(g, made[id])->loc = ir_at(g, id)->loc;
-  return made[id];
+  f->made[id] = add_op(f->r, name, OP_first, in, in[1] == IR_NONE ? 1 : 2);
+  ir_at(g, f->made[id])->loc = ir_at(g, id)->loc;
+  return f->made[id];
 }
 
-static void move(rewrite *r, ir_id id, ir_id *made) {
+static void move(firsts *f, ir_id id) {
+  rewrite *r = f->r;
   ir_graph *g = r->g;
   for (uint32_t i = 0; i < ir_at(g, id)->nin; i++)
-    if (is_row_operand(g, ir_at(g, id), i))
-      set_operand(r, id, i, first_of(r, operand(g, id, i), made));
+    if (is_row_operand(g, ir_at(g, id), i)) set_operand(r, id, i, first_of(f, operand(g, id, i)));
   ir_at(g, id)->type.dim[0] = DIM_B;
   rename_value(r, id, "first");
 }
@@ -101,11 +107,11 @@ bool pass_first(ir_graph *g, pass_context *c) {
     return true;
   }
   remark(g, c, narrow, count);
-  ir_id *made = arena_array(g->arena, ir_id, values);
+  firsts f = {.r = &r, .mask = ir_mask(g), .made = arena_array(g->arena, ir_id, values)};
   for (ir_id id = 0; id < values; id++)
-    made[id] = IR_NONE;
+    f.made[id] = IR_NONE;
   for (ir_id id = 0; id < values; id++)
-    if (narrow[id]) move(&r, id, made);
+    if (narrow[id]) move(&f, id);
   rewrite_end(&r);
   return true;
 }
