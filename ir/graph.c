@@ -115,24 +115,6 @@ ir_graph *ir_clone(const ir_graph *g, arena *a) {
   return to;
 }
 
-void ir_replace_uses(ir_graph *g, ir_id from, ir_id to) {
-  for (ir_id i = 0; i < g->count; i++)
-    for (uint32_t k = 0; k < g->values[i].nin; k++)
-      if (g->values[i].in[k] == from) g->values[i].in[k] = to;
-  for (uint32_t i = 0; i < g->output_count; i++)
-    if (g->outputs[i].value == from) g->outputs[i].value = to;
-}
-
-uint32_t ir_use_count(const ir_graph *g, ir_id id) {
-  uint32_t n = 0;
-  for (ir_id i = 0; i < g->count; i++)
-    for (uint32_t k = 0; k < g->values[i].nin; k++)
-      n += g->values[i].in[k] == id;
-  for (uint32_t i = 0; i < g->output_count; i++)
-    n += g->outputs[i].value == id;
-  return n;
-}
-
 /* ---- cleanup ---- */
 
 /* Marks the values that some output needs. The stack holds marked values still to be expanded, so

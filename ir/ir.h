@@ -232,10 +232,6 @@ ir_id ir_mask(const ir_graph *g);
 uint32_t ir_input_index(const ir_graph *g, ir_id input);
 
 /* ---- changing ---- */
-/* Lets every use of `from`, outputs included, use `to`. */
-void ir_replace_uses(ir_graph *g, ir_id from, ir_id to);
-/* Number of operands and outputs that refer to `id`. */
-uint32_t ir_use_count(const ir_graph *g, ir_id id);
 /* Drops values that reach no output (inputs stay) and restores topological order (inputs,
  * constants, ops; otherwise the old order as far as possible). Ids change. */
 void ir_cleanup(ir_graph *g);

@@ -113,10 +113,6 @@ static bool same_inode(const struct stat *a, const struct stat *b) {
   return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-bool file_same(const file *f, const file *g) {
-  return same_inode(&f->at_open, &g->at_open);
-}
-
 bool file_read_at(file *f, diag *d, uint64_t offset, void *to, size_t size) {
   unsigned char *at = to;
   while (size) {

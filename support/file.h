@@ -28,8 +28,6 @@ file *file_open_component(arena *a, diag *d, src_loc loc, const char *dir, const
                           const char *shown);
 uint64_t file_size(const file *f);
 const char *file_name(const file *f);
-/* True when two open files are the same inode. */
-bool file_same(const file *f, const file *g);
 /* Reads `size` bytes at `offset` into `to`; E_W_CHANGED when the file is shorter by now. */
 bool file_read_at(file *f, diag *d, uint64_t offset, void *to, size_t size);
 /* Closes, and checks that the file did not change since file_open. */

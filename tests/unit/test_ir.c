@@ -467,21 +467,6 @@ END_TEST
 
 /* ---- changing ---- */
 
-START_TEST(uses_are_counted_and_replaced) {
-  ir_id x = input("x", "f32[N,5]"), z = input("z", "f32[N,5]");
-  ir_id a = op(OP_add, x, x, IR_NONE, IR_NONE), b = op(OP_relu, x, IR_NONE, IR_NONE, IR_NONE);
-  ir_add_output(g, "o", x);
-  ir_add_output(g, "p", b);
-  ck_assert_uint_eq(ir_use_count(g, x), 4);
-  ck_assert_uint_eq(ir_use_count(g, b), 1);
-  ck_assert_uint_eq(ir_use_count(g, a), 0);
-  ir_replace_uses(g, x, z);
-  ck_assert_uint_eq(ir_use_count(g, x), 0);
-  ck_assert_uint_eq(ir_use_count(g, z), 4);
-  ck_assert_uint_eq(g->outputs[0].value, z);
-}
-END_TEST
-
 /* The names of all values, in order. */
 static const char *order(void) {
   const char *text = "";
@@ -709,7 +694,6 @@ int main(void) {
   tcase_add_test(c, operands_have_to_exist);
   tcase_add_test(c, head_counts_have_to_fit);
   tcase_add_test(c, shared_heads_have_a_limit);
-  tcase_add_test(c, uses_are_counted_and_replaced);
   tcase_add_test(c, cleanup_drops_what_reaches_no_output);
   tcase_add_test(c, cleanup_restores_the_order);
   tcase_add_test(c, cleanup_of_a_long_chain_needs_no_stack);
