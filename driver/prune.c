@@ -10,6 +10,7 @@
 #include "driver/partial.h"
 #include "driver/pruning.h"
 #include "driver/sentences.h"
+#include "driver/session.h"
 #include "driver/targets.h"
 #include "frontend/recipe.h"
 #include "frontend/sparsity.h"
@@ -272,7 +273,7 @@ static bool prune_all(pruner *p) {
   if (needed) p->partial = partial_folder(p);
   if (needed && !sentences_read(dr, flag_text(dr, F_SENTENCES, NULL), p->model, &set)) return false;
   return prune_weights(dr, p->model, p->weights, p->weight_count, needed ? &set : NULL,
-                       (uint32_t)flag_int(dr, F_THREADS, 1), p->partial);
+                       session_threads(dr), p->partial);
 }
 
 static void report_line(const pruner *p, const prune_weight *w) {
