@@ -163,9 +163,10 @@ static void print_row(const estimate *e, int width, const row *r) {
 
 static void print_table(const estimate *e) {
   int width = (int)strlen("layer");
-  for (uint32_t i = 0; i < e->count; i++)
-    if ((int)strlen(shown_name(e, &e->rows[i])) > width)
-      width = (int)strlen(shown_name(e, &e->rows[i]));
+  for (uint32_t i = 0; i < e->count; i++) {
+    int length = (int)strlen(shown_name(e, &e->rows[i]));
+    if (length > width) width = length;
+  }
   printf("%-*s %-10s %10s %7s %-26s %9s %7s %9s%s\n", width, "layer", "op", "shape", "zeros",
          "computed as", "ms", "share", "vs dense", e->options.tune ? " measured ms" : "");
   for (uint32_t i = 0; i < e->count; i++)

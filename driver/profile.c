@@ -169,8 +169,10 @@ static const char *shown_name(const profile *p, uint32_t step) {
 
 static int name_width(const profile *p) {
   size_t width = strlen("everything else");
-  for (uint32_t i = 0; i < p->info->step_count; i++)
-    if (strlen(shown_name(p, i)) > width) width = strlen(shown_name(p, i));
+  for (uint32_t i = 0; i < p->info->step_count; i++) {
+    size_t length = strlen(shown_name(p, i));
+    if (length > width) width = length;
+  }
   return width < 80 ? (int)width : 80;
 }
 

@@ -331,10 +331,16 @@ START_TEST(gradual_recovers) {
 }
 END_TEST
 
-START_TEST(gradual_for_good) {
+/* Due at 6, 13 … and at the last, 42; dropped weights do not return. */
+static spo_recipe lost_at_once(void) {
   spo_recipe r = test_recipe(SPO_GRADUAL, "unstructured", 0.8, 60);
   r.every = 7;
   r.recover = false;
+  return r;
+}
+
+START_TEST(gradual_for_good) {
+  spo_recipe r = lost_at_once();
   training x = training_start(&r, 6, 30);
   spo_optimizer o = test_adamw(1e-2);
   float before[180];
@@ -415,14 +421,12 @@ END_TEST
 /* ---- refusals ---- */
 
 START_TEST(gradual_refuses_before_it_updates) {
-  spo_recipe r = test_recipe(SPO_GRADUAL, "unstructured", 0.8, 60);
-  r.every = 7;
-  r.recover = false;
+  spo_recipe r = lost_at_once();
   training x = training_start(&r, 6, 30);
   spo_optimizer o = test_adamw(1e-2);
-  training_run(&x, &o, 12, NULL); /* due at 6, 13 … */
+  training_run(&x, &o, 12, NULL);
   training_refuses_nan(&x, &o);
-  training_run(&x, &o, 28, NULL); /* and at the last, 42 */
+  training_run(&x, &o, 28, NULL);
   training_run(&x, &o, 1, NULL);
   training_refuses_nan(&x, &o);
   training_close(&x);
